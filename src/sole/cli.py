@@ -1,0 +1,59 @@
+"""``sole VERB``: finds the stage a verb belongs to and imports nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from sole import __version__
+from sole.errors import SoleError
+
+VERBS = {
+    "score": ("sole.report.score", "judge the progress in a video"),
+    "synth": ("sole.synth.build", "simulate episodes and write a training set"),
+    "sft": ("sole.train.sft", "train a reward model on a training set"),
+    "rl": ("sole.rl.train", "train a policy on a reward model's judgement alone"),
+    "eval": ("sole.evals.quality", "measure a reward model against the truth"),
+    "demo": ("sole.demo", "a robot learns an unseen task; writes report.html"),
+    "doctor": ("sole.doctor", "say what works on this machine and how to mend the rest"),
+}
+
+
+def usage() -> str:
+    """The text of ``sole --help``."""
+    lines = [f"sole {__version__}: video-language reasoning as the reward for robot learning", ""]
+    lines += ["usage: sole VERB [PRESET.toml] [--flag value ...]", "", "verbs:"]
+    lines += [f"  {verb:<8} {text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join([*lines, "", "sole VERB --help shows the flags of one."])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return its exit code (0 done, 1 failed, 2 bad input)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        _write(sys.stdout, usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        _write(sys.stdout, __version__)
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        _write(sys.stderr, f"sole: no verb {verb!r}; choose from: {', '.join(VERBS)}")
+        return 2
+    try:
+        return importlib.import_module(VERBS[verb][0]).main(rest)
+    except SoleError as error:
+        _write(sys.stderr, f"sole {verb}: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        _write(sys.stderr, f"sole {verb}: stopped")
+        return 130
+
+
+def _write(stream, text: str) -> None:  # noqa: ANN001
+    stream.write(text + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,65 @@
+"""How a verb gets its settings: a frozen pydantic class, a TOML or JSON preset, then flags."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sole.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of every verb's settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def load_preset(path: Path) -> dict[str, Any]:
+    """Read a preset: TOML, or JSON as a run saves it.
+
+    Raises:
+        ConfigError: If the file is missing or is neither.
+    """
+    try:
+        text = path.read_text()
+        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"preset {path}: cannot be read ({error.strerror})") from error
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"preset {path}: {error}") from error
+
+
+def parse_config(kind: type[ConfigT], argv: Sequence[str], prog: str) -> ConfigT:
+    """Turn ``[PRESET] --flag value ...`` into a config.
+
+    A first argument that ends in .toml or .json is a preset; flags override what it says.
+
+    Raises:
+        ConfigError: For an invalid value, naming the setting.
+    """
+    arguments = list(argv)
+    preset: dict[str, Any] = {}
+    if arguments and Path(arguments[0]).suffix in {".toml", ".json"} and "=" not in arguments[0]:
+        preset = load_preset(Path(arguments.pop(0)))
+    try:
+        default = kind.model_validate(preset) if preset else None
+        if default is None:
+            return tyro.cli(kind, args=arguments, prog=prog, description=kind.__doc__)
+        return tyro.cli(kind, args=arguments, prog=prog, description=kind.__doc__, default=default)
+    except ValidationError as error:
+        raise ConfigError(_first_complaint(error)) from error
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "config"
+    return f"{name}: {first['msg']} (got {first.get('input')!r})"

@@ -1,0 +1,1 @@
+"""Reward models behind one interface: they see pictures and a sentence, and say how far it is."""

@@ -1,0 +1,54 @@
+"""The contract of a reward model; every implementation passes :func:`check_reward_model`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from sole.data.episode import Episode, EpisodeScore, StepScore
+
+
+@dataclass
+class CostCounters:
+    """What a reward model has spent since it was made; implementations add to it."""
+
+    episodes: int = 0
+    frames: int = 0
+    model_calls: int = 0
+    generated_tokens: int = 0
+    parse_failures: int = 0
+    seconds: float = 0.0
+
+
+class Session(Protocol):
+    """One running episode, scored frame by frame with the state kept between steps."""
+
+    def step(self, views: Mapping[str, np.ndarray]) -> StepScore:
+        """Score the next frame; each view is uint8 RGB ``(H, W, 3)``. The first one is 0 percent."""
+        ...
+
+
+@runtime_checkable
+class RewardModel(Protocol):
+    """Something that watches episodes and judges their progress, from pictures and a sentence.
+
+    Attributes:
+        model_id: Names weights and protocol, so that two scores can be compared.
+        views: The view names it needs; an episode that lacks one is refused with ValueError.
+        costs: What it has spent so far.
+    """
+
+    model_id: str
+    views: tuple[str, ...]
+    costs: CostCounters
+
+    def score(self, episodes: Sequence[Episode]) -> list[EpisodeScore]:
+        """Judge every frame of every episode; the order of the batch does not matter."""
+        ...
+
+    def start(self, task: str) -> Session:
+        """Open a session that is fed one frame at a time."""
+        ...

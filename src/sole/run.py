@@ -1,0 +1,110 @@
+"""A run's folder: what was asked, on which code, and what came out, readable by people and tools."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from sole import __version__
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to a temporary name beside ``path``, then rename: no half-written file."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def git_state(folder: Path | None = None) -> dict[str, Any]:
+    """Return the commit and whether the tree is dirty, or ``commit: None`` outside a checkout."""
+    where = folder or Path(__file__).parent
+    try:
+        commit = _git(where, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(where, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def _git(where: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(where), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Run:
+    """One run's folder: config, code state, a growing metrics.jsonl and checkpoints.
+
+    Opening an existing folder continues it: metrics after ``resume_step`` are cut off, so a killed
+    and resumed run leaves the same file as one that was never stopped.
+    """
+
+    def __init__(self, folder: Path, config: BaseModel, data: Mapping[str, Any] | None = None):
+        self.folder = folder
+        self.resuming = (folder / "config.json").exists()
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if not self.resuming:
+            write_atomically(folder / "config.json", config.model_dump_json(indent=2))
+            write_atomically(folder / "data.json", json.dumps(dict(data or {}), indent=2))
+        write_atomically(folder / "machine.json", json.dumps(_machine(), indent=2))
+        write_atomically(folder / "git.json", json.dumps(git_state(), indent=2))
+
+    def log(self, step: int, **values: float | int | str | bool | None) -> None:
+        """Append one line of metrics; ``wall_s`` is seconds since the epoch."""
+        line = json.dumps({"step": step, "wall_s": round(time.time(), 3), **values})
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Read back every line logged so far."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop lines later than ``step``: they belong to work that a kill has undone."""
+        kept = [json.dumps(m) for m in self.metrics() if m["step"] <= step]
+        write_atomically(self.folder / "metrics.jsonl", "".join(line + "\n" for line in kept))
+
+    @contextmanager
+    def checkpoint(self, step: int, keep_last: int = 1) -> Iterator[Path]:
+        """Yield an empty folder to fill; it becomes ``checkpoints/step_N`` only when all is in."""
+        final = self.folder / "checkpoints" / f"step_{step:08d}"
+        temporary = final.with_name(f".{final.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        for old in self.checkpoints()[:-keep_last]:
+            shutil.rmtree(old)
+
+    def checkpoints(self) -> list[Path]:
+        """Finished checkpoints, oldest first."""
+        return sorted((self.folder / "checkpoints").glob("step_*"))
+
+    @property
+    def resume_step(self) -> int:
+        """The step of the newest checkpoint, 0 when there is none."""
+        found = self.checkpoints()
+        return int(found[-1].name.removeprefix("step_")) if found else 0
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "sole": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "argv": sys.argv,
+    }

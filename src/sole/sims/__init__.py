@@ -1,0 +1,1 @@
+"""Simulated tasks: pictures for the model, truth for the scientist, kept apart."""
