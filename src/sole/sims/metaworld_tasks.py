@@ -20,7 +20,8 @@ _TEST_NAMES = """
     handle-press-side coffee-push
 """
 _DEV_NAMES = """
-    door-lock door-unlock button-press-wall plate-slide-back push sweep-into dial-turn handle-pull-side
+    door-lock door-unlock button-press-wall plate-slide-back push sweep-into dial-turn
+    handle-pull-side
 """
 #: Held out: never in any training or tuning data.
 TEST_TASKS = frozenset(_TEST_NAMES.split())

@@ -1,0 +1,1 @@
+"""From simulators to training examples: episodes by many policies, labels, and words for them."""
