@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("MUJOCO_GL", "osmesa")
-os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
-# llvmpipe without worker threads is fastest below 128 px, and leaves the other core alone.
-os.environ.setdefault("LP_NUM_THREADS", "0")
-
 import mujoco
 import numpy as np
 
@@ -28,7 +21,7 @@ class FastRenderer:
     Args:
         model: The compiled scene; its offscreen quality settings are lowered.
         size_px: Height and width of the picture.
-        hidden_site_groups: MuJoCo site groups that are not drawn (goal markers live in sites).
+        show_sites: Whether markers (goals live in sites) are drawn.
     """
 
     def __init__(self, model: mujoco.MjModel, size_px: int, *, show_sites: bool = True):
@@ -36,7 +29,7 @@ class FastRenderer:
         model.vis.quality.shadowsize = 0
         try:
             self._renderer = mujoco.Renderer(model, size_px, size_px)
-        except (RuntimeError, ImportError, AttributeError, ValueError) as error:
+        except (RuntimeError, ImportError, AttributeError, ValueError, mujoco.FatalError) as error:
             raise SimError(
                 f"software rendering does not work ({error}); run `sole doctor` for the mend"
             ) from error

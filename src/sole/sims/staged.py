@@ -61,15 +61,38 @@ def free_progress(done_fraction: float, *, success: bool) -> float:
     return 100.0 if success else _clip(NEARLY * done_fraction, -100.0, NEARLY)
 
 
-def fraction(start_m: float, now_m: float, slack_m: float = 0.0) -> float:
+def fraction(start_m: float, now_m: float, slack_m: float = 0.0, worse_m: float = 0.3) -> float:
     """Share of a distance that has been covered: 0 at ``start_m``, 1 within ``slack_m``.
+
+    Going away counts against a fixed ``worse_m``, not against the way itself: a short way would
+    make a small detour look like a disaster.
 
     Example:
         >>> fraction(0.2, 0.1)
         0.5
+        >>> round(fraction(0.05, 0.20), 3)
+        -0.5
     """
+    if now_m > start_m:
+        return _clip((start_m - now_m) / worse_m, -1.5, 0.0)
     way_m = max(start_m - slack_m, 1e-3)
     return _clip(1.0 - max(now_m - slack_m, 0.0) / way_m, -1.5, 1.0)
+
+
+def from_start(progress: float, at_start: float) -> float:
+    """Shift progress so that an episode that begins in contact still begins at 0.
+
+    Example:
+        >>> from_start(50.0, 50.0), from_start(95.0, 50.0), from_start(100.0, 50.0)
+        (0.0, 95.0, 100.0)
+    """
+    if progress >= 100.0 or at_start == 0.0:
+        return progress
+    if progress <= at_start:
+        # Contact that the start gave away is not a merit: losing it costs less than undoing work.
+        price = 0.3 if at_start > REACH_POINTS else 1.0
+        return _clip(price * (progress - at_start), -100.0, NEARLY)
+    return NEARLY * (progress - at_start) / (NEARLY - at_start)
 
 
 def _clip(value: float, low: float, high: float) -> float:

@@ -1,0 +1,91 @@
+"""Runs one policy in one simulated task and records an :class:`Episode` with its truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sole.data.episode import Episode, Facts, Truth
+from sole.sims.base import TaskEnv
+from sole.sims.registry import make_env
+from sole.synth.policies import POLICIES
+
+#: Experts need finer control than agents get; every second decision is recorded as a frame, so a
+#: recorded frame lasts as long as an agent's decision (6 Meta-World steps, 1/13 s).
+FINE_REPEAT = 3
+DECISIONS_PER_FRAME = 2
+
+_MADE: dict[tuple[str, int], TaskEnv] = {}
+
+
+def collect_episode(
+    env_name: str,
+    policy: str,
+    seed: int,
+    *,
+    size_px: int = 96,
+    n_frames: int = 26,
+    options: dict[str, Any] | None = None,
+) -> Episode:
+    """Record one episode; the same arguments give the same episode.
+
+    Args:
+        env_name: Full name, for example ``metaworld/drawer-open``.
+        policy: A key of :data:`sole.synth.policies.POLICIES`.
+        seed: Seeds the task's layout and the policy's random numbers.
+        size_px: Height and width of the frames.
+        n_frames: Frames recorded, the first one before any action.
+        options: Passed to ``reset`` (``task``: a paraphrase, ``look``: a seed of colours).
+    """
+    env = _environment(env_name, size_px, seed)
+    rng = np.random.default_rng([seed, *policy.encode()])
+    env.reset(seed=seed, options=options)
+    n_steps = (n_frames - 1) * DECISIONS_PER_FRAME
+    acting = POLICIES[policy][0](env, rng, n_steps)
+    views, truths, actions, proprio = [env.views()], [env.truth()], [], [env.proprio()]
+    for _ in range(n_frames - 1):
+        for _ in range(DECISIONS_PER_FRAME):
+            action = np.clip(np.asarray(next(acting), np.float32), -1.0, 1.0)
+            env.step(action)
+        actions.append(action)
+        views.append(env.views())
+        truths.append(env.truth())
+        proprio.append(env.proprio())
+    return Episode(
+        task=env.task,
+        views={name: np.stack([v[name] for v in views]) for name in views[0]},
+        fps=float(env.control_hz / DECISIONS_PER_FRAME),
+        actions=np.stack([*actions, np.zeros_like(actions[0])]),
+        proprio=np.stack(proprio),
+        truth=_truth(truths),
+        suite=env.suite,
+        env_name=env_name,
+        policy=policy,
+        seed=seed,
+    )
+
+
+def _truth(moments: list[tuple[float, bool, Facts]]) -> Truth:
+    progress = np.array([m[0] for m in moments], np.float32)
+    return Truth(progress, np.array([m[1] for m in moments]), tuple(m[2] for m in moments))
+
+
+def _environment(env_name: str, size_px: int, seed: int) -> TaskEnv:
+    """One simulator per task and process: making one costs seconds.
+
+    A world's geometry is drawn when it is made, so it is made anew for every seed.
+    """
+    if env_name.startswith("worlds/"):
+        old = _MADE.pop(("worlds", size_px), None)
+        if old is not None:
+            old.close()
+        made = make_env(env_name, seed=seed, size_px=size_px)
+        _MADE[("worlds", size_px)] = made
+        return made
+    key = (env_name, size_px)
+    if key not in _MADE:
+        _MADE[key] = make_env(
+            env_name, size_px=size_px, action_repeat=FINE_REPEAT, max_steps=10_000
+        )
+    return _MADE[key]
