@@ -1,0 +1,1 @@
+"""From judged progress to the reward that an agent learns from. Pure numpy."""
