@@ -1,0 +1,330 @@
+"""Procedural tabletop scenes with Meta-World's robot and room, and objects of our own.
+
+A reward model trained here meets drawers, doors, taps, levers and buttons of thousands of shapes,
+so that the suites' own articulated objects can stay unseen (design: sections 7 and 10). One
+:class:`WorldEnv` holds one random geometry; every reset redraws pose, colours, light and camera.
+Actions are those of Meta-World: xyz of a mocap-welded hand in 1 cm steps, and the gripper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import mujoco
+import numpy as np
+from gymnasium.spaces import Box
+
+from sole.data.episode import Facts
+from sole.errors import SimError
+from sole.sims import worlds_families as families
+from sole.sims import worlds_movables as movables
+from sole.sims.base import TaskEnv
+from sole.sims.render import FastRenderer
+from sole.sims.staged import fraction, staged_progress
+from sole.sims.worlds_expert import Moment, act
+from sole.sims.worlds_look import CAMERA, Look
+from sole.sims.worlds_prop import Prop
+from sole.sims.worlds_robot import Robot
+from sole.sims.worlds_scene import Scene
+from sole.sims.worlds_words import sentences
+
+Builder = Callable[[Scene, np.random.Generator], Prop]
+
+_BUILDERS: dict[str, Builder] = {
+    "drawer-open": partial(families.drawer, opening=True),
+    "drawer-close": partial(families.drawer, opening=False),
+    "door-open": partial(families.door, opening=True),
+    "door-close": partial(families.door, opening=False),
+    "window-open": partial(families.window, opening=True),
+    "window-close": partial(families.window, opening=False),
+    "faucet-turn-left": partial(families.faucet, left=True),
+    "faucet-turn-right": partial(families.faucet, left=False),
+    "knob-turn-left": partial(families.dial, left=True),
+    "knob-turn-right": partial(families.dial, left=False),
+    "lid-close": families.lid,
+    "lever-pull": partial(families.lever, pull=True),
+    "lever-press": partial(families.lever, pull=False),
+    "handle-press": partial(families.handle, pull=False, sideways=False),
+    "handle-pull": partial(families.handle, pull=True, sideways=False),
+    "handle-press-side": partial(families.handle, pull=False, sideways=True),
+    "handle-pull-side": partial(families.handle, pull=True, sideways=True),
+    "button-press": partial(movables.button, style="front"),
+    "button-press-top": partial(movables.button, style="top"),
+    "machine-button": partial(movables.button, style="machine"),
+    "switch-turn-left": partial(movables.switch, left=True),
+    "switch-turn-right": partial(movables.switch, left=False),
+    "puck-slide-forward": partial(movables.puck, direction="forward"),
+    "puck-slide-back": partial(movables.puck, direction="back"),
+    "puck-slide-left": partial(movables.puck, direction="left"),
+    "puck-slide-right": partial(movables.puck, direction="right"),
+    "ball-push-forward": partial(movables.ball, direction="forward"),
+    "ball-push-left": partial(movables.ball, direction="left"),
+    "ball-push-right": partial(movables.ball, direction="right"),
+    "block-push": partial(movables.block, direction="forward"),
+    "block-push-left": partial(movables.block, direction="left"),
+    "block-push-right": partial(movables.block, direction="right"),
+    "block-pull": partial(movables.block, direction="back"),
+    "mug-push": partial(movables.mug, direction="forward"),
+    "mug-pull": partial(movables.mug, direction="back"),
+}
+WORLD_TASKS: tuple[str, ...] = tuple(_BUILDERS)
+
+DONE_AT = 0.9
+REACH_SLACK_M = 0.03
+GOAL_RADIUS_M = 0.04
+_WAY_M = (0.13, 0.2)
+_MAX_DISTRACTORS = 3
+
+
+class WorldEnv(TaskEnv):
+    """One random object of a family, with one task.
+
+    Args:
+        env_name: One of :data:`WORLD_TASKS`.
+        seed: Draws the geometry; resets draw everything else.
+        size_px: Height and width of each view.
+        max_steps: Decisions per episode.
+
+    Raises:
+        SimError: If the name is unknown or Meta-World is not installed.
+    """
+
+    suite = "worlds"
+
+    def __init__(self, env_name: str, seed: int, *, size_px: int = 96, max_steps: int = 30):
+        if env_name not in _BUILDERS:
+            raise SimError(
+                f"worlds has no task {env_name!r}; expected one of {sorted(WORLD_TASKS)}"
+            )
+        self.env_name = env_name
+        self.max_steps = max_steps
+        self.geometry_seed = seed
+        self._size_px = size_px
+        rng = np.random.default_rng([seed, sum(env_name.encode())])
+        scene = Scene()
+        self.prop = _BUILDERS[env_name](scene, rng)
+        self._n_distractors = _add_distractors(scene, rng)
+        self.task = sentences(env_name, self.prop.thing, goal=self.prop.goal_name)[0]
+        self._model = scene.compile()
+        self._data = mujoco.MjData(self._model)
+        self._robot = Robot(self._model, self._data)
+        self.control_hz = self._robot.control_hz
+        self._look = Look(self._model, scene.colours)
+        self._renderer: FastRenderer | None = None
+        names = ("motion_x", "motion_y") if self.prop.planar else ("motion",)
+        self._joints = [self._model.joint(name).id for name in names]
+        self._qpos = self._model.jnt_qposadr[self._joints]
+        self._target_geoms = _geoms_below(self._model, self._model.jnt_bodyid[self._joints[0]])
+        self.action_space = Box(-1.0, 1.0, (4,), np.float32)
+        self.observation_space = Box(-np.inf, np.inf, (17,), np.float32)
+        self._n_steps = 0
+        self._goal_q = np.zeros(len(names))
+        self._previous = np.zeros(7)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Redraw the scene; ``options["task"]`` replaces the sentence."""
+        super().reset(seed=seed)
+        rng = self.np_random
+        mujoco.mj_resetData(self._model, self._data)
+        colour = self._look.redraw(rng)
+        self._place(rng)
+        self._robot.start(rng)
+        self._start_q = self._data.qpos[self._qpos].copy()
+        said = sentences(
+            self.env_name, self.prop.thing, goal=self.prop.goal_name,
+            colour=colour if rng.random() < 0.4 else "",
+        )  # fmt: skip
+        self.task = (options or {}).get("task", str(rng.choice(said)))
+        self._n_steps = 0
+        self._goal_m = self._handle_at_goal()
+        self._start_handle_m = self._handle_m().copy()
+        self._start_reach_m = float(np.linalg.norm(self._start_handle_m - self._robot.tip_m()))
+        self._previous = self._state()
+        return self._observation(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Move the hand for one decision; the reward is always 0.0."""
+        self._previous = self._state()
+        self._robot.move(np.clip(np.asarray(action, np.float64), -1.0, 1.0))
+        self._n_steps += 1
+        return self._observation(), 0.0, False, self._n_steps >= self.max_steps, {}
+
+    def views(self) -> dict[str, np.ndarray]:
+        """Render the corner camera (turned upright) and the gripper's."""
+        if self._renderer is None:
+            self._renderer = FastRenderer(self._model, self._size_px)
+        return {
+            "external": self._renderer.render(self._data, CAMERA, upside_down=True),
+            "wrist": self._renderer.render(self._data, "gripperPOV"),
+        }
+
+    def proprio(self) -> np.ndarray:
+        """Gripper position in metres and its opening in [0, 1]: float32 ``(4,)``."""
+        return np.array([*self._robot.hand_m(), self._robot.opening()], dtype=np.float32)
+
+    def truth(self) -> tuple[float, bool, Facts]:
+        """Staged progress, success (:data:`DONE_AT` of the motion is done), and the facts."""
+        handle, tip = self._handle_m(), self._robot.tip_m()
+        contact, grasped = self._robot.touches(self._target_geoms)
+        done = self._done_fraction()
+        success = done >= DONE_AT
+        reach_m = float(np.linalg.norm(handle - tip))
+        progress = staged_progress(
+            reach_fraction=1.0 if contact else fraction(self._start_reach_m, reach_m, REACH_SLACK_M),
+            contact=contact, done_fraction=done, success=success,
+        )  # fmt: skip
+        x, y, z = (round(float(v), 4) for v in handle - tip)
+        facts: Facts = {
+            "object_name": self.prop.object_name,
+            "goal_name": self.prop.goal_name,
+            "gripper_to_object_m": round(reach_m, 4),
+            "offset_m": (x, y, z),
+            "contact": contact,
+            "grasped": grasped,
+            "gripper_open": round(self._robot.opening(), 3),
+            "object_moved_m": round(float(np.linalg.norm(handle - self._start_handle_m)), 4),
+            "object_height_m": round(float(handle[2] - self._start_handle_m[2]), 4),
+            "object_to_goal_m": round(float(np.linalg.norm(handle - self._goal_m)), 4),
+            "done_fraction": round(done, 4),
+            "complete": success,
+        }
+        return progress, success, facts
+
+    def expert_action(self) -> np.ndarray:
+        """What the scripted expert does now: float32 ``(4,)``."""
+        prop, turn = self.prop, self._data.body("prop").xmat.reshape(3, 3)
+        _, gripping = self._robot.touches(self._target_geoms)
+        tip = self._robot.tip_m()
+        moment = Moment(
+            tip=tip,
+            mocap=self._robot.mocap_m() - (self._robot.hand_m() - tip),
+            hook=self._data.site("hook").xpos.copy(),
+            along=self._along(),
+            approach=turn @ np.array(prop.approach),
+            way=prop.way,
+            radius_m=prop.radius_m,
+            gripping=gripping and self._robot.opening() < 0.85,
+            lowest_m=prop.lowest_m,
+        )
+        return act(moment)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _place(self, rng: np.random.Generator) -> None:
+        prop, model = self.prop, self._model
+        root = model.body("prop").id
+        model.body_pos[root] = (rng.uniform(*prop.x_m), rng.uniform(*prop.y_m), 0.0)
+        yaw = rng.uniform(*prop.yaw)
+        model.body_quat[root] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
+        if prop.planar:
+            way_m = rng.uniform(*_WAY_M)
+            self._goal_q = way_m * np.array(prop.push_direction)
+            goal = model.body("goal").id
+            model.body_pos[goal] = model.body_pos[root] + [*self._goal_q, 0.0]
+        else:
+            self._goal_q = np.array([prop.goal])
+            self._data.qpos[self._qpos] = prop.start
+        path = [model.body_pos[root][:2], model.body_pos[root][:2] + (0.0, -0.2)]
+        if prop.planar:
+            path.append(model.body_pos[root][:2] + self._goal_q)
+        for index in range(self._n_distractors):
+            body = model.body(f"distractor_{index}").id
+            shown = rng.random() < 0.6
+            # An unwanted distractor waits under the table.
+            model.body_pos[body] = (*_away_from(path, rng), 0.0 if shown else -0.5)
+
+    def _handle_m(self) -> np.ndarray:
+        return self._data.site("handle").xpos
+
+    def _handle_at_goal(self) -> np.ndarray:
+        scratch = mujoco.MjData(self._model)
+        scratch.qpos[:] = self._data.qpos
+        scratch.qpos[self._qpos] = self._goal_q
+        mujoco.mj_kinematics(self._model, scratch)
+        return scratch.site("handle").xpos.copy()
+
+    def _done_fraction(self) -> float:
+        now = self._data.qpos[self._qpos]
+        if self.prop.planar:
+            way_m = float(np.linalg.norm(self._goal_q - self._start_q))
+            # 0.9 of the motion is then exactly the edge of the goal.
+            slack_m = max(GOAL_RADIUS_M - 0.1 * way_m, 0.0) / (DONE_AT)
+            return fraction(way_m, float(np.linalg.norm(self._goal_q - now)), slack_m)
+        done = float((now - self._start_q)[0] / (self._goal_q - self._start_q)[0])
+        return float(np.clip(done, -1.5, 1.0))
+
+    def _along(self) -> np.ndarray:
+        if self.prop.planar:
+            gap = self._goal_q - self._data.qpos[self._qpos]
+            return np.array([*gap, 0.0]) / max(float(np.linalg.norm(gap)), 1e-6)
+        joint = self._joints[0]
+        axis = self._data.xaxis[joint] * np.sign(self.prop.goal - self.prop.start)
+        if self._model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE:
+            axis = np.cross(axis, self._data.site("hook").xpos - self._data.xanchor[joint])
+        return axis / max(float(np.linalg.norm(axis)), 1e-6)
+
+    def _state(self) -> np.ndarray:
+        return np.array([*self._robot.hand_m(), self._robot.opening(), *self._handle_m()])
+
+    def _observation(self) -> np.ndarray:
+        state = np.concatenate([self._state(), self._previous, self._goal_m])
+        return state.astype(np.float32)
+
+
+def make_world(env_name: str, seed: int, size_px: int = 96) -> WorldEnv:
+    """Return a scene of family ``env_name`` whose geometry is drawn from ``seed``.
+
+    Args:
+        env_name: One of :data:`WORLD_TASKS`.
+        seed: Any non-negative number; equal seeds give equal geometry.
+        size_px: Height and width of each view.
+
+    Raises:
+        SimError: If the name is unknown or Meta-World is not installed.
+    """
+    return WorldEnv(env_name, seed, size_px=size_px)
+
+
+def _add_distractors(scene: Scene, rng: np.random.Generator) -> int:
+    count = int(rng.integers(0, _MAX_DISTRACTORS + 1))
+    for index in range(count):
+        body = scene.free_standing(f"distractor_{index}")
+        half = rng.uniform(0.015, 0.04, 3)
+        shape = rng.integers(3)
+        if shape == 0:
+            scene.box(body, (0, 0, half[2]), tuple(half), "other", solid=False)
+        elif shape == 1:
+            scene.cylinder(body, (0, 0, half[2]), half[0], half[2], "other", solid=False)
+        else:
+            scene.sphere(body, (0, 0, half[0]), half[0], "other", solid=False)
+    return count
+
+
+def _away_from(path: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Return a place on the table at least 25 cm from every point of ``path`` (best of 20)."""
+    best, best_m = np.array([0.4, 0.9]), 0.0
+    for _ in range(20):
+        place = rng.uniform((-0.45, 0.45), (0.4, 0.92))
+        distance_m = min(float(np.linalg.norm(place - point)) for point in path)
+        if distance_m > 0.25:
+            return place
+        if distance_m > best_m:
+            best, best_m = place, distance_m
+    return best
+
+
+def _geoms_below(model: mujoco.MjModel, body: int) -> frozenset[int]:
+    """Return the geoms of a body and of everything that hangs on it."""
+    below = {int(body)}
+    for child in range(int(body) + 1, model.nbody):
+        if int(model.body_parentid[child]) in below:
+            below.add(child)
+    return frozenset(g for g in range(model.ngeom) if int(model.geom_bodyid[g]) in below)

@@ -1,0 +1,74 @@
+"""How a procedural scene looks: colours, light, camera; redrawn at every reset."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+Rng = np.random.Generator
+
+COLOURS: dict[str, tuple[float, float, float]] = {
+    "red": (0.8, 0.12, 0.1), "green": (0.15, 0.65, 0.2), "blue": (0.12, 0.25, 0.8),
+    "yellow": (0.9, 0.8, 0.15), "orange": (0.95, 0.5, 0.1), "purple": (0.5, 0.2, 0.65),
+    "white": (0.92, 0.92, 0.9), "black": (0.1, 0.1, 0.11), "grey": (0.5, 0.5, 0.52),
+    "brown": (0.45, 0.28, 0.15), "pink": (0.95, 0.55, 0.7), "teal": (0.1, 0.6, 0.6),
+}  # fmt: skip
+_GLASS = (0.7, 0.85, 0.95)
+CAMERA = "corner4"
+_CAMERA_JITTER_M = 0.04
+_FOV_JITTER_DEGREES = 4.0
+
+
+class Look:
+    """Recolours one compiled scene, and puts it back to Meta-World's own room half of the time.
+
+    Args:
+        model: The compiled scene.
+        slots: Geom name -> colour slot, from :class:`sole.sims.worlds_scene.Scene`.
+    """
+
+    def __init__(self, model: mujoco.MjModel, slots: dict[str, str]):
+        self._model = model
+        self._slots = {model.geom(name).id: slot for name, slot in slots.items()}
+        self._camera = model.camera(CAMERA).id
+        self._materials = [model.material(name).id for name in ("table_wood", "wall_metal")]
+        self._room = (
+            model.mat_rgba.copy(), model.light_diffuse.copy(), model.light_dir.copy(),
+            model.vis.headlight.ambient.copy(), model.cam_pos.copy(), model.cam_fovy.copy(),
+        )  # fmt: skip
+
+    def redraw(self, rng: Rng) -> str:
+        """Draw new colours, light and camera; return the name of the object's colour."""
+        names = list(COLOURS)
+        body, accent, goal = (names[i] for i in rng.choice(len(names), 3, replace=False))
+        tints = {name: _near(COLOURS[name], rng) for name in (body, accent, goal)}
+        frame = _near(COLOURS[str(rng.choice(names))], rng)
+        palette = {"body": tints[body], "accent": tints[accent], "goal": tints[goal],
+                   "frame": frame, "glass": np.array(_GLASS)}  # fmt: skip
+        for geom, slot in self._slots.items():
+            rgb = _near(COLOURS[str(rng.choice(names))], rng) if slot == "other" else palette[slot]
+            self._model.geom_rgba[geom] = (*rgb, 0.5 if slot == "glass" else 1.0)
+        self._restore_room()
+        if rng.random() < 0.5:
+            self._vary_room(rng)
+        self._model.cam_pos[self._camera] += rng.uniform(-_CAMERA_JITTER_M, _CAMERA_JITTER_M, 3)
+        self._model.cam_fovy[self._camera] += rng.uniform(-1, 1) * _FOV_JITTER_DEGREES
+        return body
+
+    def _restore_room(self) -> None:
+        model = self._model
+        model.mat_rgba[:], model.light_diffuse[:], model.light_dir[:] = self._room[:3]
+        model.vis.headlight.ambient[:] = self._room[3]
+        model.cam_pos[:], model.cam_fovy[:] = self._room[4:]
+
+    def _vary_room(self, rng: Rng) -> None:
+        model = self._model
+        for material in self._materials:
+            model.mat_rgba[material, :3] = rng.uniform(0.55, 1.0) * rng.uniform(0.75, 1.0, 3)
+        model.light_diffuse[:] *= rng.uniform(0.6, 1.4)
+        model.light_dir[:] += rng.uniform(-0.3, 0.3, model.light_dir.shape)
+        model.vis.headlight.ambient[:] *= rng.uniform(0.75, 1.25)
+
+
+def _near(rgb: tuple[float, float, float], rng: Rng) -> np.ndarray:
+    return np.clip(np.array(rgb) + rng.uniform(-0.08, 0.08, 3), 0.02, 1.0)
