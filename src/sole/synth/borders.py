@@ -107,8 +107,9 @@ def points(first: Facts | None, facts: Facts) -> float:
     if is_free(facts):
         return free_progress(facts["done_fraction"], success=facts["complete"])
     start_m = TYPICAL_START_M if first is None else first["gripper_to_object_m"]
+    reach = fraction(max(start_m, 0.02), facts["gripper_to_object_m"])
     return staged_progress(
-        reach_fraction=fraction(max(start_m, 0.02), facts["gripper_to_object_m"]),
+        reach_fraction=1.0 if touches(facts) else reach,
         contact=touches(facts),
         done_fraction=facts["done_fraction"],
         success=facts["complete"],

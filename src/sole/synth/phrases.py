@@ -103,7 +103,9 @@ MOVE_VERBS: dict[str, str] = {
     "bring": "bring",
 }
 #: Tasks that say so need a grasp ...
-GRASP_VERBS = frozenset("pick grasp grab place stack carry insert dunk transfer hammer".split())  # noqa: SIM905
+GRASP_VERBS = frozenset(
+    {"pick", "grasp", "grab", "place", "stack", "carry", "insert", "dunk", "transfer", "hammer"}
+)
 #: ... and these do unless the object is of the kind that is pushed or pulled.
 LOOSE_VERBS = frozenset({"put", "lift", "take", "remove"})
 NEVER_HELD = frozenset(
