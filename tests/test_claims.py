@@ -112,8 +112,8 @@ FLIPS = [
     ({"complete": True}, {"complete": False}, "stage"),
     ({"complete": True}, {"complete": False}, "next"),
     (
-        {"contact": True, "grasped": True, "object_height_m": 0.1},
-        {"contact": True, "grasped": True, "object_height_m": -0.1},
+        {"contact": True, "grasped": True, "object_height_m": 0.1, "object_moved_m": 0.1},
+        {"contact": True, "grasped": True, "object_height_m": -0.1, "object_moved_m": 0.1},
         "height",
     ),
     ({"contact": True, "grasped": True}, {"contact": True}, "event"),

@@ -113,3 +113,12 @@ def test_writing_costs_less_than_a_fifth_of_a_millisecond():
             write()
         best = min(best, (time.perf_counter() - start_s) / 100)
     assert best < 0.0002
+
+
+def test_an_object_that_did_not_move_is_not_said_to_be_lowered():
+    held = make_facts(contact=True, grasped=True, object_height_m=0.05, object_moved_m=0.05)
+    text = write(
+        previous=held, before=60.0, now=60.0, contact=True, grasped=True, object_moved_m=0.05
+    )
+    assert "lowered" not in text
+    assert "sank" not in text

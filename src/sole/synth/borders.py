@@ -52,7 +52,7 @@ SIDE_SLACK_SHARE = 0.5
 SIDE_BLIND_M = 0.015
 
 #: The gripper came closer / went away when the distance changed by more than this.
-APPROACH_M = 0.01
+APPROACH_M = 0.006
 #: "closer" and "away" are false below this change, "kept its distance" is false above that one.
 APPROACH_SLACK_M = 0.003
 APPROACH_KEPT_M = 0.025

@@ -26,7 +26,8 @@ SINCE_START = re.compile(
 
 #: Announces what should happen next; the rest of the sentence is the claim.
 NEXT = re.compile(
-    r"(?:\bnext(?! to (?:the|it|its)\b)|^\W*then\b|^\W*(?=(?:move|reach|approach|grasp|press|push|pull) (?:the|it|to)\b)"
+    r"(?:\bnext(?! to (?:the|it|its)\b)|^\W*then\b|^\W*(?=(?:move|reach|approach|grasp"
+    r"|press|push|pull) (?:the|it|to)\b)"
     r"|\bnow (?=\w+ (?:it|the)\b)|\bwhat remains"
     r"|\bremains to"
     r"|\b(?:must|should|has to|have to|needs? to|ought to)(?: now| still"

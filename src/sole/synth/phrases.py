@@ -68,7 +68,7 @@ VERDICT: dict[str, tuple[str, ...]] = {
 }
 STAGE: dict[str, tuple[str, ...]] = {
     "worse": ("worse than at the start", "all is worse than at the start"),
-    "not_started": ("the task has not started", "nothing is done yet"),
+    "not_started": ("not started yet", "nothing is done yet"),
     "partly": ("partly done", "a small part is done"),
     "half": ("about half done", "half is done"),
     "mostly": ("mostly done", "most is done"),

@@ -159,8 +159,9 @@ def _changes(reference: Facts, current: Facts) -> list[Clause]:
     elif free or not (borders.touches(reference) and borders.touches(current)):
         changes.append(("gripper_moved", _gripper_moved(reference, current)))
     if not free:
-        changes.append(("object_moved", _object_moved(reference, current)))
-        changes.extend(_height(reference, current))
+        moved = _object_moved(reference, current)
+        changes.append(("object_moved", moved))
+        changes.extend(_height(reference, current) if moved != "still" else ())
     return changes
 
 
