@@ -233,9 +233,9 @@ _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
 _THINK_OPEN = re.compile(r"<think>", re.IGNORECASE)
 _THINK_CLOSE = re.compile(r"</think>", re.IGNORECASE)
 _ANSWER_OPEN = re.compile(r"<answer>", re.IGNORECASE)
-# After the number: a percent sign, then any closing tag, whole or cut short, or the end of the text.
+# After the number: a percent sign, then a closing tag, whole or cut short, or the end of the text.
 _NUMBER = re.compile(
-    r"\s*(?P<sign>(?:[-+\u2212]\s*)?)(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*%?\s*(?=</|<?$)"
+    r"\s*(?P<sign>(?:[-+\u2212]\s*)?)(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*%?\s*(?=</|<?\Z)"
 )
 
 

@@ -66,7 +66,8 @@ def soft_label(progress: float, sigma: float) -> np.ndarray:
     if not -100 <= progress <= 100 or not 0 <= sigma < math.inf:
         raise ValueError(f"label: expected |progress| <= 100 and sigma >= 0: {progress}, {sigma}")
     if sigma == 0:
-        return (round(progress) == PROGRESS_VALUES).astype(np.float64)
-    edges = (PROGRESS_VALUES[:-1] + 0.5 - progress) / (sigma * math.sqrt(2.0))
+        return np.equal(PROGRESS_VALUES, round(progress)).astype(np.float64)
+    with np.errstate(over="ignore"):  # A tiny sigma: infinity is the right edge.
+        edges = (PROGRESS_VALUES[:-1] + 0.5 - progress) / (sigma * math.sqrt(2.0))
     below = 0.5 + 0.5 * np.array([math.erf(edge) for edge in edges])
     return np.diff(below, prepend=0.0, append=1.0)

@@ -1,0 +1,145 @@
+"""Judged progress becomes the reward of an agent; a judgement that failed becomes a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from sole.data.episode import EpisodeScore
+from sole.errors import ConfigError, ModelError
+
+FailurePolicy = Literal["hold", "drop_episode", "raise"]
+
+
+def level_reward(progress: np.ndarray, psi: float = 1.0, clip: float = 100.0) -> np.ndarray:
+    """The paper's reward: the progress itself, ``psi * clip(p, -c, c) / 100`` at each frame.
+
+    A step from frame t to t+1 earns the entry t+1. The agent is paid for being far, so it gains by
+    staying there; :func:`difference_reward` pays for getting there.
+
+    Args:
+        progress: ``(T,)`` percent, without NaN.
+        psi: Scale of the reward.
+        clip: Largest magnitude of the progress that counts, in percent, positive.
+
+    Returns:
+        float64 ``(T,)`` in [-psi c / 100, psi c / 100] for a psi >= 0.
+
+    Raises:
+        ValueError: If ``progress`` is not one-dimensional and finite, or ``clip`` not positive.
+
+    Example:
+        >>> level_reward(np.array([0.0, 50.0, -80.0]), psi=2.0, clip=60.0).tolist()
+        [0.0, 1.0, -1.2]
+    """
+    if not clip > 0:
+        raise ValueError(f"level reward: expected clip > 0, got {clip}")
+    return psi * np.clip(_check_progress(progress), -clip, clip) / 100.0
+
+
+def difference_reward(progress: np.ndarray, discount: float = 1.0) -> np.ndarray:
+    """The gain in progress of each step, as potential-based shaping: ``g p[t+1] - p[t]``, over 100.
+
+    Added up with the same discount it telescopes to ``g**(T-1) p[-1] - p[0]``, so no detour and no
+    waiting pays (Ng, Harada and Russell 1999).
+
+    Args:
+        progress: ``(T,)`` percent, without NaN, T >= 1.
+        discount: The agent's own, in (0, 1].
+
+    Returns:
+        float64 ``(T - 1,)``, one per step.
+
+    Raises:
+        ValueError: If ``progress`` is not one-dimensional and finite, or ``discount`` not in
+            (0, 1].
+
+    Example:
+        >>> difference_reward(np.array([0.0, 50.0, 25.0])).tolist()
+        [0.5, -0.25]
+    """
+    if not 0.0 < discount <= 1.0:
+        raise ValueError(f"difference reward: expected a discount in (0, 1], got {discount}")
+    potential = _check_progress(progress) / 100.0
+    return discount * potential[1:] - potential[:-1]
+
+
+@dataclass(frozen=True)
+class JudgedProgress:
+    """What is left of an episode's scores once failures were dealt with.
+
+    Attributes:
+        progress: ``(T,)`` float64 percent without NaN, or None when the episode is not to be used.
+        n_failures: Frames the model failed on.
+        n_frames: Frames in all.
+    """
+
+    progress: np.ndarray | None
+    n_failures: int
+    n_frames: int
+
+
+def apply_failure_policy(scores: EpisodeScore, policy: FailurePolicy) -> JudgedProgress:
+    """Decide what an episode with failed frames is worth to an agent.
+
+    ``hold`` lets a failed frame keep the last valid progress (0 before the first one: progress is
+    0 at the first frame by definition), but gives up the episode when no frame beyond the first was
+    judged, since its reward would be made up. ``drop_episode`` gives it up at the first failure.
+    ``raise`` stops the run.
+
+    Args:
+        scores: At least one frame.
+        policy: One of the three.
+
+    Returns:
+        The progress, or None, with the counts that a run reports either way.
+
+    Raises:
+        ModelError: If the policy is ``raise`` and a frame failed.
+        ConfigError: If there is no such policy.
+
+    Example:
+        >>> from sole.data.episode import StepScore
+        >>> steps = (StepScore(0.0), StepScore(30.0), StepScore(None, error="no tag"))
+        >>> apply_failure_policy(EpisodeScore(steps, "m"), "hold").progress.tolist()
+        [0.0, 30.0, 30.0]
+    """
+    if policy not in get_args(FailurePolicy):
+        raise ConfigError(
+            f"failure policy: expected one of {get_args(FailurePolicy)}, got {policy}"
+        )
+    progress = scores.judged_progress.astype(np.float64)
+    failed = np.isnan(progress)
+    n_failures = int(failed.sum())
+    if n_failures and policy == "raise":
+        raise ModelError(_first_failure(scores, n_failures))
+    unjudged = bool(failed[1:].all()) and n_failures > 0
+    if unjudged or (n_failures and policy == "drop_episode"):
+        return JudgedProgress(None, n_failures, len(failed))
+    return JudgedProgress(_hold_last_valid(progress), n_failures, len(failed))
+
+
+def _hold_last_valid(progress: np.ndarray) -> np.ndarray:
+    with_start = np.concatenate([[0.0], progress])
+    valid = np.where(np.isnan(with_start), 0, np.arange(len(with_start)))
+    return with_start[np.maximum.accumulate(valid)][1:]
+
+
+def _first_failure(scores: EpisodeScore, n_failures: int) -> str:
+    frame, step = next((i, s) for i, s in enumerate(scores.steps) if s.error is not None)
+    return (
+        f"{scores.model_id} failed on {n_failures} of {len(scores.steps)} frames, first on frame "
+        f"{frame}: {step.error}; the failure policy hold or drop_episode would go on"
+    )
+
+
+def _check_progress(progress: np.ndarray) -> np.ndarray:
+    values = np.asarray(progress, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0 or not np.all(np.isfinite(values)):
+        raise ValueError(
+            f"progress: expected (T,) finite percent, got shape {values.shape} with "
+            f"{int(np.sum(~np.isfinite(values)))} that are not finite; apply a failure policy first"
+        )
+    return values
