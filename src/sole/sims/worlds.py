@@ -76,6 +76,8 @@ REACH_SLACK_M = 0.03
 GOAL_RADIUS_M = 0.04
 _WAY_M = (0.13, 0.2)
 _MAX_DISTRACTORS = 3
+_PLACEMENTS = 20
+_START_CLEAR_M = 0.08
 
 
 class WorldEnv(TaskEnv):
@@ -131,8 +133,14 @@ class WorldEnv(TaskEnv):
         rng = self.np_random
         mujoco.mj_resetData(self._model, self._data)
         colour = self._look.redraw(rng)
-        self._place(rng)
+        self._set_aside()
         self._robot.start(rng)
+        for _ in range(_PLACEMENTS):
+            self._place(rng)
+            mujoco.mj_forward(self._model, self._data)
+            self._start_reach_m = float(np.linalg.norm(self._handle_m() - self._robot.tip_m()))
+            if self._start_reach_m > _START_CLEAR_M and self._robot.is_free():
+                break
         self._start_q = self._data.qpos[self._qpos].copy()
         said = sentences(
             self.env_name, self.prop.thing, goal=self.prop.goal_name,
@@ -142,7 +150,6 @@ class WorldEnv(TaskEnv):
         self._n_steps = 0
         self._goal_m = self._handle_at_goal()
         self._start_handle_m = self._handle_m().copy()
-        self._start_reach_m = float(np.linalg.norm(self._start_handle_m - self._robot.tip_m()))
         self._previous = self._state()
         return self._observation(), {}
 
@@ -207,7 +214,7 @@ class WorldEnv(TaskEnv):
             approach=turn @ np.array(prop.approach),
             way=prop.way,
             radius_m=prop.radius_m,
-            gripping=gripping and self._robot.opening() < 0.85,
+            gripping=gripping,
             lowest_m=prop.lowest_m,
         )
         return act(moment)
@@ -217,6 +224,10 @@ class WorldEnv(TaskEnv):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+    def _set_aside(self) -> None:
+        """Take the object out of the way while the hand finds its place."""
+        self._model.body_pos[self._model.body("prop").id] = (0.0, 0.0, 5.0)
 
     def _place(self, rng: np.random.Generator) -> None:
         prop, model = self.prop, self._model
@@ -232,6 +243,7 @@ class WorldEnv(TaskEnv):
         else:
             self._goal_q = np.array([prop.goal])
             self._data.qpos[self._qpos] = prop.start
+            self._data.qvel[:] = 0.0
         path = [model.body_pos[root][:2], model.body_pos[root][:2] + (0.0, -0.2)]
         if prop.planar:
             path.append(model.body_pos[root][:2] + self._goal_q)

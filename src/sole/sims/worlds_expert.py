@@ -17,6 +17,7 @@ FINGERS_M = (0.016, 0.022)
 #: From the gripper's centre to the finger at +y when it is open.
 OPEN_FINGER_M = 0.048
 OPEN, CLOSED = -1.0, 1.0
+CLEAR_M = 0.12
 
 
 @dataclass(frozen=True)
@@ -92,24 +93,20 @@ def _grasp(moment: Moment, place: np.ndarray) -> tuple[np.ndarray, float]:
     return _travel(moment, place), OPEN
 
 
-def _travel(moment: Moment, place: np.ndarray, clear_m: float = 0.11) -> np.ndarray:
+def _travel(moment: Moment, place: np.ndarray, clear_m: float = CLEAR_M) -> np.ndarray:
     """Go to a point in front of ``place`` (against the approach), then straight in."""
-    if np.linalg.norm(moment.tip[:2] - place[:2]) < 0.02 and moment.approach[2] < 0:
-        return place
     offset = moment.tip - place
     depth = float(offset @ moment.approach)
     aside = float(np.linalg.norm(offset - depth * moment.approach))
-    if aside < 0.02 and depth < 0.01:
-        return place
     before = place - moment.approach * clear_m
+    if aside < 0.02 and depth < 0.02:
+        return place
     if moment.approach[2] > -0.5:
-        if depth > -0.04:
-            return moment.tip - moment.approach * 0.1 + np.array([0.0, 0.0, 0.02])
+        back = np.array([0.0, 0.0, 0.02]) - moment.approach * 0.1
+        return moment.tip + back if depth > -0.04 else before
+    if moment.tip[2] > before[2] - 0.03:
         return before
-    if aside > 0.035 and moment.tip[2] < before[2] - 0.06:
-        return np.array([moment.tip[0], moment.tip[1], before[2] + 0.02])
-    return (
-        before
-        if aside > 0.035
-        else np.array([place[0], place[1], max(place[2], moment.tip[2] - 0.06)])
-    )
+    behind = float(offset @ moment.along) < 0.0
+    if behind and aside < 0.05 and moment.way == "push":
+        return place
+    return np.array([moment.tip[0], moment.tip[1], before[2] + 0.02])

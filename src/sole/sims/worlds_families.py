@@ -17,11 +17,18 @@ from sole.sims.worlds_scene import Scene
 Rng = np.random.Generator
 
 
-def bar_handle(scene: Scene, body, centre, half_x: float, gap: float, thick: float) -> None:
-    """Add a bar along x that stands ``gap`` metres clear of the panel behind it (+y)."""
-    x, y, z = centre
-    scene.box(body, centre, (half_x, thick, thick), "accent")
-    for side in (-1.0, 1.0):
+def bar_handle(scene: Scene, rng: Rng, body, centre, size: tuple[float, float, float]) -> None:
+    """Add a bar along x, on one or two posts, clear of the panel behind it (+y).
+
+    ``size`` is (half length, gap to the panel, half thickness) in metres.
+    """
+    (x, y, z), (half_x, gap, thick) = centre, size
+    if rng.random() < 0.5:
+        scene.box(body, centre, (half_x, thick, thick), "accent")
+    else:
+        scene.cylinder(body, centre, thick, half_x, "accent", axis="x")
+    sides = (-1.0, 1.0) if rng.random() < 0.7 else (float(rng.choice([-1.0, 1.0])),)
+    for side in sides:
         post = (x + side * (half_x - thick), y + thick + gap / 2, z)
         scene.box(body, post, (thick, gap / 2, thick), "accent")
 
@@ -44,7 +51,7 @@ def drawer(scene: Scene, rng: Rng, *, opening: bool) -> Prop:
                   (wall / 2, deep * 0.9, inner_z * 0.6), "body")  # fmt: skip
     gap, thick = rng.uniform(0.03, 0.04), rng.uniform(0.007, 0.011)
     y = -wall - gap - thick
-    bar_handle(scene, body, (0, y, 0.01), rng.uniform(0.04, 0.07), gap, thick)
+    bar_handle(scene, rng, body, (0, y, 0.01), (rng.uniform(0.04, 0.07), gap, thick))
     scene.point(body, "handle", (0, y, 0.01))
     scene.point(body, "hook", (0, y + (thick + gap / 2 if opening else 0.0), -0.01))
     scene.slide(body, (0, -1, 0), (0.0, travel))
@@ -69,7 +76,7 @@ def door(scene: Scene, rng: Rng, *, opening: bool) -> Prop:
     scene.box(body, (-side * width / 2, 0, 0), (width / 2, thick, tall * 0.97), "body")
     gap, bar = rng.uniform(0.035, 0.042), rng.uniform(0.007, 0.01)
     x, y, z = -side * (width - 0.06), -thick - gap - bar, rng.uniform(0.0, 0.3) * tall
-    bar_handle(scene, body, (x, y, z), rng.uniform(0.032, 0.042), gap, bar)
+    bar_handle(scene, rng, body, (x, y, z), (rng.uniform(0.032, 0.042), gap, bar))
     scene.point(body, "handle", (x, y, z))
     if opening:
         scene.point(body, "hook", (x, y + bar + gap / 2, z - 0.02))

@@ -33,7 +33,8 @@ def button(scene: Scene, rng: Rng, *, style: str) -> Prop:
         scene.cylinder(base, (0, deep, 2 * tall + 0.004), radius * 1.4, 0.006, "accent")
         tip, axis = (0.0, 0.0, 0.055), DOWN
     else:
-        z = tall * rng.uniform(1.0, 1.25) if style == "front" else tall * rng.uniform(1.1, 1.5)
+        # Near the top: the hand's rail, 9 cm above the fingertips, must clear the housing.
+        z = 2 * tall - rng.uniform(0.05, 0.075)
         body = scene.body("button", pos=(0, 0, z))
         scene.cylinder(body, (0, -0.015, 0), radius, 0.04, "body", axis="y")
         scene.cylinder(base, (0, -0.004, z), radius * 1.4, 0.006, "accent", axis="y")
@@ -166,7 +167,7 @@ def _goal_rack(scene: Scene, rng: Rng, direction, wide: float, tall: float, bars
     angle = math.atan2(direction[1], direction[0]) - math.pi / 2
     turned = goal.add_body(name="rack")
     turned.quat = [math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2)]
-    thin = 0.005
+    thin = 0.007
     if not bars:
         scene.box(turned, (0, 0, 0.001), (wide, wide, 0.001), "goal", solid=False)
     for part in ((0, wide), (wide, 0), (-wide, 0)):

@@ -15,6 +15,7 @@ MOCAP_HIGH = np.array([0.5, 1.0, 0.5])
 HOME_M = np.array([0.0, 0.6, 0.2])
 _FIRST_SETTLE_STEPS, _SETTLE_STEPS = 250, 60
 _WIDEST_M = 0.1
+_ALONG_FINGERS = 0.7
 
 
 class Robot:
@@ -48,21 +49,16 @@ class Robot:
         """Bring the open hand to Meta-World's first position, in half of the cases displaced."""
         data = self._data
         shift = rng.uniform((-0.08, -0.05, -0.03), (0.08, 0.05, 0.06)) * (rng.random() < 0.5)
-        held = data.qpos.copy()
-        if self._settled is not None:
-            data.qpos[self._arm] = self._settled
-        n_steps = _FIRST_SETTLE_STEPS if self._settled is None else _SETTLE_STEPS
-        data.mocap_pos[0], data.mocap_quat[0] = HOME_M, (1.0, 0.0, 1.0, 0.0)
         data.ctrl[:] = (-1.0, 1.0)
+        data.mocap_quat[0] = (1.0, 0.0, 1.0, 0.0)
         if self._settled is None:
-            mujoco.mj_step(self._model, data, n_steps)
+            data.mocap_pos[0] = HOME_M
+            mujoco.mj_step(self._model, data, _FIRST_SETTLE_STEPS)
             self._settled = data.qpos[self._arm].copy()
+        data.qpos[self._arm] = self._settled
+        data.qvel[:] = 0.0
         data.mocap_pos[0] = HOME_M + shift
         mujoco.mj_step(self._model, data, _SETTLE_STEPS)
-        # The object has not felt any of this.
-        arm = data.qpos[self._arm].copy()
-        data.qpos[:] = held
-        data.qpos[self._arm] = arm
         data.qvel[:] = 0.0
         mujoco.mj_forward(self._model, data)
 
@@ -96,11 +92,22 @@ class Robot:
         return float(np.clip(np.linalg.norm(gap) / _WIDEST_M, 0.0, 1.0))
 
     def touches(self, geoms: frozenset[int]) -> tuple[bool, bool]:
-        """Return whether the gripper touches any of ``geoms``, and whether both fingers do."""
-        sides = set()
+        """Return whether the gripper touches any of ``geoms``, and whether the fingers hold one."""
+        touched, pinched = False, set()
         for contact in self._data.contact[: self._data.ncon]:
             for one, other in ((contact.geom1, contact.geom2), (contact.geom2, contact.geom1)):
                 side = self._side.get(int(self._model.geom_bodyid[one]))
                 if side is not None and int(other) in geoms:
-                    sides.add(side)
-        return bool(sides), {"left", "right"} <= sides
+                    touched = True
+                    # Held, not merely pushed by a fist: pressed along the fingers' own axis.
+                    if abs(contact.frame[1]) > _ALONG_FINGERS:
+                        pinched.add(side)
+        return touched, {"left", "right"} <= pinched
+
+    def is_free(self) -> bool:
+        """Whether the hand touches nothing at all."""
+        for contact in self._data.contact[: self._data.ncon]:
+            bodies = self._model.geom_bodyid[[contact.geom1, contact.geom2]]
+            if any(int(body) in self._side for body in bodies):
+                return False
+        return True

@@ -106,7 +106,7 @@ class Scene:
         low, high = sorted(reach)
         body.add_joint(
             name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis, range=(low, high),
-            limited=True, damping=25.0, frictionloss=1.0, armature=0.2,
+            limited=True, damping=80.0, frictionloss=1.0, armature=0.2,
         )  # fmt: skip
 
     def point(self, body, name: str, pos: Vector) -> None:
