@@ -216,6 +216,7 @@ class WorldEnv(TaskEnv):
             radius_m=prop.radius_m,
             gripping=gripping,
             lowest_m=prop.lowest_m,
+            clear_m=prop.clear_m,
         )
         return act(moment)
 

@@ -17,7 +17,6 @@ FINGERS_M = (0.016, 0.022)
 #: From the gripper's centre to the finger at +y when it is open.
 OPEN_FINGER_M = 0.048
 OPEN, CLOSED = -1.0, 1.0
-CLEAR_M = 0.12
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Moment:
         radius_m: Half width of the part.
         gripping: Whether both pads touch it.
         lowest_m: The tips stay above this height.
+        clear_m: How far in front of the part the straight approach begins.
     """
 
     tip: np.ndarray
@@ -45,6 +45,7 @@ class Moment:
     radius_m: float
     gripping: bool
     lowest_m: float
+    clear_m: float
 
 
 def act(moment: Moment) -> np.ndarray:
@@ -93,15 +94,19 @@ def _grasp(moment: Moment, place: np.ndarray) -> tuple[np.ndarray, float]:
     return _travel(moment, place), OPEN
 
 
-def _travel(moment: Moment, place: np.ndarray, clear_m: float = CLEAR_M) -> np.ndarray:
+def _travel(moment: Moment, place: np.ndarray) -> np.ndarray:
     """Go to a point in front of ``place`` (against the approach), then straight in."""
+    from_above = moment.approach[2] < -0.5
+    if from_above and moment.way == "push":
+        # The hand lags by up to 2 cm: come down clear of the part, then close in on it.
+        place = place - np.array([*moment.along[:2], 0.0]) * 0.018
     offset = moment.tip - place
     depth = float(offset @ moment.approach)
     aside = float(np.linalg.norm(offset - depth * moment.approach))
-    before = place - moment.approach * clear_m
+    before = place - moment.approach * moment.clear_m
     if aside < 0.02 and depth < 0.02:
         return place
-    if moment.approach[2] > -0.5:
+    if not from_above:
         back = np.array([0.0, 0.0, 0.02]) - moment.approach * 0.1
         return moment.tip + back if depth > -0.04 else before
     if moment.tip[2] > before[2] - 0.03:

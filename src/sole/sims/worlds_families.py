@@ -37,12 +37,18 @@ def drawer(scene: Scene, rng: Rng, *, opening: bool) -> Prop:
     """Build a cabinet with one drawer; ``opening`` starts shut, else pulled out."""
     wide, deep, tall = rng.uniform(0.1, 0.15), rng.uniform(0.08, 0.11), rng.uniform(0.07, 0.1)
     wall, travel = 0.008, rng.uniform(0.13, 0.18)
-    base = scene.body("cabinet")
+    # Some cabinets stand on a second, fixed drawer that only looks the same.
+    raised = rng.uniform(0.04, 0.06) if rng.random() < 0.4 else 0.0
+    base = scene.body("cabinet", pos=(0, 0, 2 * raised))
+    if raised:
+        scene.box(base, (0, 0, -raised), (wide + wall, deep, raised), "frame")
+        scene.box(base, (0, -deep, -raised), (wide - wall, wall, raised - wall), "body")
+        scene.box(base, (0, -deep - 0.02, -raised), (0.04, 0.012, 0.008), "frame")
     for side in (-1.0, 1.0):
         scene.box(base, (side * wide, 0, tall), (wall, deep, tall), "frame")
         scene.box(base, (0, 0, tall + side * (tall - wall)), (wide, deep, wall), "frame")
     scene.box(base, (0, deep, tall), (wide, wall, tall), "frame")
-    body = scene.body("drawer", pos=(0, -deep, tall))
+    body = scene.body("drawer", pos=(0, -deep, tall + 2 * raised))
     inner_x, inner_z = wide - 2 * wall, tall - 2.5 * wall
     scene.box(body, (0, 0, 0), (inner_x, wall, inner_z), "body")
     scene.box(body, (0, deep * 0.9, -inner_z + wall), (inner_x, deep * 0.9, wall / 2), "body")
@@ -89,7 +95,9 @@ def door(scene: Scene, rng: Rng, *, opening: bool) -> Prop:
     return Prop(
         "door handle", "open position" if opening else "closed position", "door",
         start=ends[0], goal=ends[1], radius_m=bar, way="hook" if opening else "push",
-        y_m=(0.74, 0.82), yaw=(-0.15, 0.15),
+        y_m=(0.74, 0.82) if opening else (0.78, 0.86), yaw=(-0.15, 0.15),
+        x_m=(-0.15, 0.15) if opening else (-0.12 * side - 0.06, -0.12 * side + 0.06),
+        clear_m=0.12 if opening else tall + 0.07,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ class Prop:
         approach: Unit vector along which the gripper comes, in the root's frame.
         x_m, y_m, yaw: Ranges of the root's pose on the table.
         lowest_m: The fingertips stay above this height while they move the object.
+        clear_m: How far in front of the part (above it) the hand travels.
     """
 
     object_name: str
@@ -41,3 +42,4 @@ class Prop:
     y_m: tuple[float, float] = (0.68, 0.82)
     yaw: tuple[float, float] = (-0.25, 0.25)
     lowest_m: float = 0.012
+    clear_m: float = 0.12
