@@ -11,10 +11,10 @@ from sole.sims.base import TaskEnv
 from sole.sims.registry import make_env
 from sole.synth.policies import POLICIES
 
-#: Experts need finer control than agents get; every second decision is recorded as a frame, so a
-#: recorded frame lasts as long as an agent's decision (6 Meta-World steps, 1/13 s).
+#: Frames per second of a recorded episode: an agent's decision (6 Meta-World steps) is one frame.
+FRAME_HZ = 80 / 6
+#: Meta-World's experts need finer control than agents get, so they decide twice per frame.
 FINE_REPEAT = 3
-DECISIONS_PER_FRAME = 2
 
 _MADE: dict[tuple[str, int], TaskEnv] = {}
 
@@ -41,11 +41,12 @@ def collect_episode(
     env = _environment(env_name, size_px, seed)
     rng = np.random.default_rng([seed, *policy.encode()])
     env.reset(seed=seed, options=options)
-    n_steps = (n_frames - 1) * DECISIONS_PER_FRAME
+    per_frame = max(round(env.control_hz / FRAME_HZ), 1)
+    n_steps = (n_frames - 1) * per_frame
     acting = POLICIES[policy][0](env, rng, n_steps)
     views, truths, actions, proprio = [env.views()], [env.truth()], [], [env.proprio()]
     for _ in range(n_frames - 1):
-        for _ in range(DECISIONS_PER_FRAME):
+        for _ in range(per_frame):
             action = np.clip(np.asarray(next(acting), np.float32), -1.0, 1.0)
             env.step(action)
         actions.append(action)
@@ -55,7 +56,7 @@ def collect_episode(
     return Episode(
         task=env.task,
         views={name: np.stack([v[name] for v in views]) for name in views[0]},
-        fps=float(env.control_hz / DECISIONS_PER_FRAME),
+        fps=float(env.control_hz / per_frame),
         actions=np.stack([*actions, np.zeros_like(actions[0])]),
         proprio=np.stack(proprio),
         truth=_truth(truths),

@@ -1,0 +1,1 @@
+"""Training reward models: from examples, then from verifiable rewards."""

@@ -1,0 +1,284 @@
+"""``sole sft``: supervised training of nano on reasoning and answers (SOLE-R1's first stage).
+
+The loss is the token likelihood of the reasoning plus, with a weight of its own, the cross-entropy
+of the answer's number against a soft label over neighbouring integers: the number is one token among
+forty, and 41 is nearly as right as 40.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sole.config import Config, parse_config
+from sole.data.lerobot import read_episodes
+from sole.errors import ConfigError
+from sole.models.nano import SoleNanoConfig, SoleNanoForConditionalGeneration
+from sole.models.nano.configuration import nano_text_config
+from sole.models.nano.encoder import load_imagenet
+from sole.models.nano.reader import WEIGHTS
+from sole.models.nano.tokenizer import train_tokenizer
+from sole.report.console import progress_bar
+from sole.run import Run
+from sole.synth.reasoning import write_reasoning
+from sole.train.examples import (
+    Batch,
+    ExampleSampler,
+    ExampleSettings,
+    TrainingEpisode,
+    prepare,
+)
+
+
+class SftConfig(Config):
+    """Train nano on episodes that `sole synth` wrote."""
+
+    data: tuple[Path, ...]
+    """Folders of episodes (LeRobot datasets with true progress and facts)."""
+    run_dir: Path
+    """Where checkpoints and metrics go; an interrupted run there is continued."""
+    steps: int = Field(2400, gt=0)
+    """Optimiser steps."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate of the decoder; warm-up over 4 percent, then a cosine to zero."""
+    encoder_lr_factor: float = Field(0.3, ge=0)
+    """The encoder learns this much slower: it starts from ImageNet."""
+    frozen_blocks: int = Field(3, ge=0, le=9)
+    """Encoder blocks that keep their ImageNet weights."""
+    weight_decay: float = Field(0.05, ge=0)
+    """AdamW's decoupled weight decay."""
+    number_weight: float = Field(1.0, gt=0)
+    """Weight of the answer's number in the loss; the reasoning has 1."""
+    episodes_per_batch: int = Field(12, gt=0)
+    """Episodes in one batch; each gives four moments."""
+    think_share: float = Field(0.5, ge=0, le=1)
+    """Share of batches with reasoning."""
+    vocab_size: int = Field(2048, ge=600)
+    """Size of nano's vocabulary."""
+    hidden_size: int = Field(256, gt=0)
+    """Width of the decoder."""
+    n_layers: int = Field(5, gt=0)
+    """Layers of the decoder."""
+    pretrained_encoder: bool = True
+    """Start the encoder from ImageNet weights (needs the `train` extra)."""
+    seed: int = 0
+    """Seeds initial weights and the order of the data."""
+    threads: int = Field(2, gt=0)
+    """CPU threads."""
+    bf16: bool = True
+    """Decoder in bfloat16 autocast."""
+    checkpoint_every: int = Field(200, gt=0)
+    """Steps between checkpoints."""
+    export: Path | None = None
+    """Where the finished model goes; default: RUN_DIR/model."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of ``sole sft``."""
+    config = parse_config(SftConfig, argv, "sole sft")
+    train(config)
+    return 0
+
+
+def train(config: SftConfig) -> Path:
+    """Train, or continue, and return the folder of the finished model."""
+    torch.set_num_threads(config.threads)
+    episodes = load_episodes(config.data)
+    run = Run(config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)})
+    tokenizer = _tokenizer(config, run, episodes)
+    model = make_model(config, len(tokenizer), tokenizer)
+    optimizer = _optimizer(config, model)
+    step = _restore(run, model, optimizer)
+    settings = ExampleSettings(
+        episodes_per_batch=config.episodes_per_batch, think_share=config.think_share
+    )
+    sampler = ExampleSampler(
+        episodes,
+        tokenizer,
+        settings,
+        seed=config.seed,
+        n_image_tokens=model.config.n_image_tokens,
+    )
+    for now, losses in _steps(config, model, optimizer, sampler, step):
+        if now % 20 == 0 or now == config.steps:
+            run.log(now, **losses)
+        if now % config.checkpoint_every == 0 or now == config.steps:
+            _save(run, now, model, optimizer)
+    out = config.export or config.run_dir / "model"
+    export(model, tokenizer, out)
+    return out
+
+
+def load_episodes(folders: Sequence[Path]) -> list[TrainingEpisode]:
+    """Read every episode of the data sets into memory as tiles."""
+    episodes: list[TrainingEpisode] = []
+    for folder in folders:
+        episodes += prepare(read_episodes(folder))
+    if not episodes:
+        raise ConfigError("no episodes in --data; run `sole synth` first")
+    return episodes
+
+
+def make_model(config: SftConfig, vocab_size: int, tokenizer) -> SoleNanoForConditionalGeneration:  # noqa: ANN001
+    """A fresh model: random decoder, ImageNet encoder."""
+    torch.manual_seed(config.seed)
+    text = nano_text_config(
+        vocab_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=3 * config.hidden_size,
+        num_hidden_layers=config.n_layers,
+    )
+    number = tokenizer.convert_tokens_to_ids("-100")
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    model = SoleNanoForConditionalGeneration(
+        SoleNanoConfig(text_config=text, image_token_id=image, first_number_token_id=number)
+    )
+    if config.pretrained_encoder:
+        load_imagenet(model.encoder)
+        model.encoder.freeze_first(config.frozen_blocks)
+    model.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def batch_loss(
+    model: SoleNanoForConditionalGeneration, batch: Batch, number_weight: float, *, bf16: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one batch and its parts, which are what gets logged."""
+    maps = model.encode_tiles(batch.tiles)
+    chosen = maps[batch.tile_index.clamp(min=0)]
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        logits = model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            tile_maps=chosen,
+            tile_mask=batch.tile_index >= 0,
+        ).logits
+    rows = torch.arange(len(batch.number_positions))
+    numbers = model.number_logits(logits[rows, batch.number_positions]).float()
+    number_loss = -(batch.number_labels * numbers.log_softmax(-1)).sum(-1).mean()
+    targets = batch.labels[:, 1:]
+    wanted = targets != -100
+    text_loss = nn.functional.cross_entropy(logits[:, :-1][wanted].float(), targets[wanted])
+    values = torch.arange(-100, 101, dtype=torch.float32)
+    mae = ((numbers.softmax(-1) - batch.number_labels) @ values).abs().mean()
+    parts = {"number_loss": number_loss.item(), "text_loss": text_loss.item(), "mae": mae.item()}
+    return text_loss + number_weight * number_loss, parts
+
+
+def _steps(
+    config: SftConfig,
+    model: SoleNanoForConditionalGeneration,
+    optimizer: torch.optim.Optimizer,
+    sampler: ExampleSampler,
+    start: int,
+) -> Iterator[tuple[int, dict[str, float]]]:
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    sums: dict[str, list[float]] = {}
+    with progress_bar("training", total=config.steps, completed=start) as advance:
+        for step in range(start, config.steps):
+            began = time.perf_counter()
+            _set_rate(config, optimizer, step)
+            loss, parts = batch_loss(model, sampler.batch(step), config.number_weight, bf16=config.bf16)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            for name, value in {**parts, "step_s": time.perf_counter() - began}.items():
+                sums.setdefault(name, []).append(value)
+            advance(1)
+            means = {name: float(np.mean(values[-20:])) for name, values in sums.items()}
+            yield step + 1, {"kind": "train", **means}  # type: ignore[dict-item]
+
+
+def _optimizer(config: SftConfig, model: nn.Module) -> torch.optim.AdamW:
+    eye, rest = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (eye if name.startswith("encoder.") else rest).append(parameter)
+    groups = [{"params": rest, "factor": 1.0}]
+    if eye:
+        groups.append({"params": eye, "factor": config.encoder_lr_factor})
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _set_rate(config: SftConfig, optimizer: torch.optim.Optimizer, step: int) -> None:
+    warm_up = max(int(0.04 * config.steps), 1)
+    done = (step - warm_up) / max(config.steps - warm_up, 1)
+    scale = (step + 1) / warm_up if step < warm_up else 0.5 * (1 + np.cos(np.pi * done))
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * group["factor"] * float(scale)
+
+
+def _tokenizer(config: SftConfig, run: Run, episodes: Sequence[TrainingEpisode]):  # noqa: ANN202
+    from transformers import AutoTokenizer
+
+    folder = run.folder / "tokenizer"
+    if not (folder / "tokenizer.json").exists():
+        train_tokenizer(_corpus(episodes, config.seed), config.vocab_size).save_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _corpus(episodes: Sequence[TrainingEpisode], seed: int) -> Iterator[str]:
+    """Instructions and reasoning as they will be seen; a few per episode are enough for merges."""
+    rng = np.random.default_rng(seed)
+    for episode in episodes:
+        yield f"Task: {episode.task.lower()}. Previous progress: 0%."
+        for t in rng.integers(1, len(episode.facts), size=4):
+            previous = episode.facts[t - 1]
+            before, now = episode.true_progress[t - 1], episode.true_progress[t]
+            yield write_reasoning(
+                episode.task, episode.facts[0], previous, episode.facts[t], before, now, rng
+            )
+
+
+def _save(run: Run, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    with run.checkpoint(step) as folder:
+        weights = {k: v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
+        save_file(weights, folder / "model.safetensors")
+        state = optimizer.state_dict()
+        tensors = {
+            f"{index}.{name}": torch.as_tensor(value).contiguous()
+            for index, values in state["state"].items()
+            for name, value in values.items()
+        }
+        save_file(tensors, folder / "optimizer.safetensors")
+        (folder / "optimizer.json").write_text(json.dumps(state["param_groups"]))
+
+
+def _restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load the newest checkpoint, drop metrics later than it, return its step."""
+    step = run.resume_step
+    run.cut_metrics(step)
+    if step == 0:
+        return 0
+    folder = run.checkpoints()[-1]
+    missing = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    assert missing.missing_keys in ([], ["lm_head.weight"]), missing
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in load_file(folder / "optimizer.safetensors").items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = json.loads((folder / "optimizer.json").read_text())
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return step
+
+
+def export(model: SoleNanoForConditionalGeneration, tokenizer, folder: Path) -> None:  # noqa: ANN001
+    """Write the model in half precision with its tokenizer, as `from_pretrained` reads it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = model.state_dict()
+    half = {name: tensor.to(torch.float16) for name, tensor in trained.items()}
+    model.save_pretrained(folder, state_dict=half)
+    tokenizer.save_pretrained(folder)
+
+
+__all__ = ["WEIGHTS", "SftConfig", "batch_loss", "export", "main", "train"]
