@@ -6,6 +6,9 @@ so that the suites' own articulated objects can stay unseen (design: sections 7 
 Actions are those of Meta-World: xyz of a mocap-welded hand in 1 cm steps, and the gripper.
 """
 
+# mujoco's compiled module is unknown to pyright.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -180,8 +183,9 @@ class WorldEnv(TaskEnv):
         done = self._done_fraction()
         success = done >= DONE_AT
         reach_m = float(np.linalg.norm(handle - tip))
+        reached = fraction(self._start_reach_m, reach_m, REACH_SLACK_M)
         progress = staged_progress(
-            reach_fraction=1.0 if contact else fraction(self._start_reach_m, reach_m, REACH_SLACK_M),
+            reach_fraction=1.0 if contact else reached,
             contact=contact, done_fraction=done, success=success,
         )  # fmt: skip
         x, y, z = (round(float(v), 4) for v in handle - tip)
@@ -245,7 +249,7 @@ class WorldEnv(TaskEnv):
             self._goal_q = np.array([prop.goal])
             self._data.qpos[self._qpos] = prop.start
             self._data.qvel[:] = 0.0
-        path = [model.body_pos[root][:2], model.body_pos[root][:2] + (0.0, -0.2)]
+        path = [model.body_pos[root][:2], model.body_pos[root][:2] - np.array([0.0, 0.2])]
         if prop.planar:
             path.append(model.body_pos[root][:2] + self._goal_q)
         for index in range(self._n_distractors):

@@ -1,5 +1,8 @@
 """How a procedural scene looks: colours, light, camera; redrawn at every reset."""
 
+# mujoco's compiled module is unknown to pyright.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import mujoco

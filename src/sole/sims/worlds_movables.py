@@ -19,7 +19,7 @@ _DIRECTIONS = {"forward": (0.0, 1.0), "back": (0.0, -1.0), "left": (-1.0, 0.0), 
 
 
 def button(scene: Scene, rng: Rng, *, style: str) -> Prop:
-    """Build a box with a button: ``front`` (pressed away from the robot), ``top`` or ``machine``."""
+    """Build a box with a button: ``front`` (pressed away from us), ``top`` or ``machine``."""
     wide, deep = rng.uniform(0.05, 0.09), rng.uniform(0.04, 0.07)
     tall = {"front": rng.uniform(0.06, 0.09), "top": rng.uniform(0.04, 0.07)}.get(
         style, rng.uniform(0.12, 0.15)

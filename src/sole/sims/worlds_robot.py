@@ -1,5 +1,8 @@
 """Meta-World's Sawyer as the procedural scenes use it: a hand welded to a mocap body."""
 
+# mujoco's compiled module is unknown to pyright.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import mujoco

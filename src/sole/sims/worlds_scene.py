@@ -5,9 +5,13 @@ unseen. The arm's meshes are thinned once per process, which halves rendering ti
 compiling a new scene take 20 ms.
 """
 
+# mujoco's compiled module is unknown to pyright.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,7 +41,7 @@ _ROOM = """
 </mujoco>
 """
 
-Vector = tuple[float, float, float]
+Vector = Sequence[float]
 
 
 class Scene:

@@ -1,0 +1,137 @@
+"""Procedural scenes: the contract, determinism, honest truth, experts that succeed."""
+
+import numpy as np
+import pytest
+
+from sole.errors import SimError
+from sole.sims.base import check_task_env
+from sole.sims.worlds import WORLD_TASKS, WorldEnv, make_world
+from sole.sims.worlds_scene import thin_mesh
+from sole.sims.worlds_words import SENTENCES, sentences, split_side
+
+
+def run_expert(env: WorldEnv, seed: int) -> list[tuple[float, bool]]:
+    env.reset(seed=seed)
+    verdicts = []
+    for _ in range(env.max_steps):
+        env.step(env.expert_action())
+        progress, success, _ = env.truth()
+        verdicts.append((progress, success))
+        if success:
+            break
+    return verdicts
+
+
+@pytest.mark.parametrize("name", ["drawer-open", "faucet-turn-left", "puck-slide-back"])
+def test_a_world_keeps_the_contract_of_task_env(name):
+    check_task_env(make_world(name, 3, size_px=48))
+
+
+@pytest.mark.parametrize("name", WORLD_TASKS)
+def test_the_expert_succeeds_and_progress_starts_at_zero(name):
+    env = make_world(name, 5)
+    env.reset(seed=6)
+    assert abs(env.truth()[0]) < 1e-6
+    verdicts = run_expert(env, 7)
+    assert verdicts[-1] == (100.0, True)
+    assert all(progress < 100.0 for progress, _ in verdicts[:-1])
+
+
+@pytest.mark.parametrize("name", WORLD_TASKS)
+def test_every_task_has_at_least_eight_different_sentences(name):
+    said = sentences(name, "thing", goal="goal mark")
+    assert len(set(said)) >= 8
+    assert not any("{" in sentence for sentence in said)
+
+
+def test_every_template_belongs_to_a_task():
+    assert set(SENTENCES) == {split_side(name)[0] for name in WORLD_TASKS}
+
+
+def test_equal_seeds_give_equal_episodes():
+    first, second = make_world("lever-pull", 2, 48), make_world("lever-pull", 2, 48)
+    for env in (first, second):
+        env.reset(seed=4)
+        env.step(env.expert_action())
+    assert first.task == second.task
+    np.testing.assert_array_equal(first.views()["external"], second.views()["external"])
+    assert first.truth() == second.truth()
+
+
+def test_a_reset_with_the_same_seed_repeats_the_episode_on_a_used_environment():
+    env = make_world("block-push", 1)
+    start, _ = env.reset(seed=9)
+    for _ in range(5):
+        env.step(env.expert_action())
+    again, _ = env.reset(seed=9)
+    np.testing.assert_allclose(again, start, atol=1e-6)
+
+
+def test_other_seeds_give_other_geometry():
+    shapes = {make_world("drawer-open", seed)._model.geom_size.tobytes() for seed in range(3)}
+    assert len(shapes) == 3
+
+
+def test_the_instruction_can_be_replaced_at_reset():
+    env = make_world("door-open", 0)
+    env.reset(seed=1, options={"task": "let me in"})
+    assert env.task == "let me in"
+
+
+def test_a_resting_hand_changes_nothing():
+    env = make_world("window-open", 0)
+    env.reset(seed=1)
+    for _ in range(5):
+        env.step(np.array([0.0, 0.0, 0.0, -1.0]))
+    progress, success, facts = env.truth()
+    assert abs(progress) < 5.0
+    assert not success
+    assert facts["object_moved_m"] < 1e-3
+
+
+def test_pushing_a_puck_the_wrong_way_is_negative_done_fraction():
+    env = make_world("puck-slide-forward", 0)
+    env.reset(seed=1)
+    env._data.qpos[env._qpos] = -0.5 * env._goal_q
+    _, success, facts = env.truth()
+    assert facts["done_fraction"] < -0.25
+    assert not success
+
+
+def test_holding_a_bar_is_grasped_and_touching_it_with_a_fist_is_not():
+    env = make_world("handle-pull", 0)
+    env.reset(seed=1)
+    grasped = []
+    for _ in range(env.max_steps):
+        env.step(env.expert_action())
+        grasped.append(env.truth()[2]["grasped"])
+    assert any(grasped)
+    env = make_world("block-push", 0)
+    env.reset(seed=1)
+    for _ in range(12):
+        env.step(env.expert_action())
+        assert not env.truth()[2]["grasped"]
+
+
+def test_the_object_is_visible_from_the_corner_camera():
+    env = make_world("drawer-open", 0)
+    env.reset(seed=3)
+    shown = env.views()["external"].astype(int)
+    env._model.geom_rgba[list(env._target_geoms), 3] = 0.0
+    hidden = env.views()["external"].astype(int)
+    assert np.any(np.abs(shown - hidden) > 20, axis=-1).sum() > 30
+
+
+def test_an_unknown_task_is_refused_by_name():
+    with pytest.raises(SimError, match="no task 'teapot'"):
+        make_world("teapot", 0)
+
+
+def test_thinning_keeps_the_extent_of_a_mesh():
+    rng = np.random.default_rng(0)
+    vertices = rng.uniform(-1, 1, (500, 3))
+    faces = rng.integers(0, 500, (900, 3))
+    thin, kept = thin_mesh(vertices, faces, 8)
+    assert len(kept) <= len(faces)
+    assert kept.max() == len(thin) - 1
+    assert np.all(np.abs(thin) <= 1.0)
