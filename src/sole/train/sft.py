@@ -26,7 +26,7 @@ from sole.models.nano.configuration import nano_text_config
 from sole.models.nano.encoder import load_imagenet
 from sole.models.nano.reader import WEIGHTS
 from sole.models.nano.tokenizer import train_tokenizer
-from sole.report.console import progress_bar
+from sole.console import progress_bar
 from sole.run import Run
 from sole.synth.reasoning import write_reasoning
 from sole.train.examples import (

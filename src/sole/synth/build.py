@@ -1,0 +1,199 @@
+"""``sole synth``: simulate the planned episodes on all cores and write them as one data set.
+
+Workers put finished episodes into a cache folder, one npz each, and the main process appends them to
+the data set in the planned order. Whatever is killed, running the same command again continues.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from sole import __version__
+from sole.config import Config, parse_config
+from sole.data.episode import Episode, Truth
+from sole.data.lerobot import EpisodeWriter, save_manifest
+from sole.errors import ConfigError, SimError
+from sole.run import write_atomically
+from sole.sims.registry import task_names
+from sole.synth.plan import Job, plan_jobs, refuse_held_out
+
+
+class SynthConfig(Config):
+    """Simulate episodes by many kinds of policies, with true progress and facts."""
+
+    out: Path
+    """Folder of the data set (LeRobot v3)."""
+    suite: str = "metaworld"
+    """Suite whose training tasks are simulated: metaworld or worlds."""
+    tasks: tuple[str, ...] = ()
+    """Full task names (suite/name) instead of the whole training split."""
+    episodes_per_task: int = Field(72, gt=0)
+    """Episodes of each task."""
+    n_frames: int = Field(31, gt=1)
+    """Frames per episode, 13 a second."""
+    size_px: int = Field(96, ge=32)
+    """Height and width of each view."""
+    seed: int = 0
+    """Seeds the plan: policies, layouts, wordings, looks."""
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, gt=0)
+    """Processes that simulate."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of ``sole synth``."""
+    build(parse_config(SynthConfig, argv, "sole synth"))
+    return 0
+
+
+def build(config: SynthConfig) -> Path:
+    """Simulate what is missing and write the data set; return its folder."""
+    names = config.tasks or tuple(
+        name for name in task_names("train") if name.startswith(config.suite + "/")
+    )
+    if not names:
+        raise ConfigError(f"suite {config.suite!r} has no training tasks; see sole.sims.registry")
+    refuse_held_out(names)
+    jobs = plan_jobs(names, config.episodes_per_task, config.seed)
+    config.out.mkdir(parents=True, exist_ok=True)
+    _check_same_plan(config)
+    workers = _start_workers(config, jobs)
+    counts: Counter[str] = Counter()
+    with EpisodeWriter(config.out, fps=80 / 6, resume=True) as writer:
+        begun = writer.n_episodes
+        for i, episode in enumerate(_in_order(config, jobs, workers, begun), start=begun):
+            writer.add(episode)
+            _cached(config, i).unlink()
+            counts[episode.policy] += 1
+    for worker in workers:
+        worker.join()
+    _write_manifest(config, jobs)
+    return config.out
+
+
+def work(config_json: str, worker: int) -> None:
+    """Simulate every job of this worker that is not in the cache yet."""
+    from sole.synth.collect import collect_episode
+
+    config = SynthConfig.model_validate_json(config_json)
+    names = config.tasks or tuple(
+        name for name in task_names("train") if name.startswith(config.suite + "/")
+    )
+    for i, job in enumerate(plan_jobs(names, config.episodes_per_task, config.seed)):
+        path = _cached(config, i)
+        if i % config.workers != worker or path.exists() or i < _written(config):
+            continue
+        episode = collect_episode(
+            job.env_name,
+            job.policy,
+            job.seed,
+            size_px=config.size_px,
+            n_frames=config.n_frames,
+            options=job.options,
+        )
+        _put(path, episode)
+
+
+def _start_workers(config: SynthConfig, jobs: Sequence[Job]) -> list[multiprocessing.Process]:
+    _cached(config, 0).parent.mkdir(exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    text = config.model_dump_json()
+    workers = [
+        context.Process(target=work, args=(text, k), daemon=True) for k in range(config.workers)
+    ]
+    for process in workers:
+        process.start()
+    return workers  # type: ignore[return-value]
+
+
+def _in_order(
+    config: SynthConfig,
+    jobs: Sequence[Job],
+    workers: Sequence[multiprocessing.Process],
+    begin: int,
+) -> Iterator[Episode]:
+    from sole.console import progress_bar
+
+    with progress_bar("simulating", total=len(jobs), completed=begin) as advance:
+        for i in range(begin, len(jobs)):
+            path = _cached(config, i)
+            while not path.exists():
+                if all(not w.is_alive() for w in workers) and not path.exists():
+                    raise SimError(
+                        f"the simulation of {jobs[i].env_name} ({jobs[i].policy}, seed "
+                        f"{jobs[i].seed}) ended without an episode; its error stands above"
+                    )
+                time.sleep(0.02)
+            yield _get(path)
+            advance(1)
+
+
+def _cached(config: SynthConfig, index: int) -> Path:
+    return config.out / "cache" / f"{index:07d}.npz"
+
+
+def _written(config: SynthConfig) -> int:
+    path = config.out / "meta" / "info.json"
+    return json.loads(path.read_text())["total_episodes"] if path.exists() else 0
+
+
+def _put(path: Path, episode: Episode) -> None:
+    truth = episode.truth
+    assert truth is not None and episode.actions is not None and episode.proprio is not None
+    about = {
+        "task": episode.task, "fps": episode.fps, "suite": episode.suite, "seed": episode.seed,
+        "env_name": episode.env_name, "policy": episode.policy, "facts": truth.facts,
+    }  # fmt: skip
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(
+        temporary,
+        **{f"view_{name}": frames for name, frames in episode.views.items()},  # type: ignore[arg-type]
+        actions=episode.actions,
+        proprio=episode.proprio,
+        true_progress=truth.true_progress,
+        true_success=truth.true_success,
+        about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+    )
+    os.replace(temporary, path)
+
+
+def _get(path: Path) -> Episode:
+    with np.load(path, allow_pickle=False) as data:
+        about = json.loads(bytes(data["about"]))
+        facts = tuple(about.pop("facts"))
+        truth = Truth(data["true_progress"], data["true_success"], facts)
+        views = {k.removeprefix("view_"): data[k] for k in data.files if k.startswith("view_")}
+        return Episode(
+            views=views, actions=data["actions"], proprio=data["proprio"], truth=truth, **about
+        )
+
+
+def _check_same_plan(config: SynthConfig) -> None:
+    """A folder continues one plan only: mixing two would make its manifest a lie."""
+    path = config.out / "synth.json"
+    text = config.model_dump_json(indent=2, exclude={"out", "workers"})
+    if path.exists() and path.read_text() != text:
+        raise ConfigError(f"{path} was written with other settings; choose another --out")
+    write_atomically(path, text)
+
+
+def _write_manifest(config: SynthConfig, jobs: Sequence[Job]) -> None:
+    (config.out / "cache").rmdir()
+    manifest = {
+        "sole": __version__,
+        "command": sys.argv,
+        "settings": json.loads(config.model_dump_json(exclude={"out", "workers"})),
+        "episodes": len(jobs),
+        "tasks": dict(Counter(job.env_name for job in jobs)),
+        "policies": dict(Counter(job.policy for job in jobs)),
+    }
+    save_manifest(config.out, manifest)
