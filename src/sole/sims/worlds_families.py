@@ -180,8 +180,8 @@ def dial(scene: Scene, rng: Rng, *, left: bool) -> Prop:
     )  # fmt: skip
 
 
-def lid(scene: Scene, rng: Rng) -> Prop:
-    """Build a box whose lid stands open on a hinge at the back, to be swung shut."""
+def lid(scene: Scene, rng: Rng, *, opening: bool) -> Prop:
+    """Build a box with a lid on a hinge at the back; it opens by its knob, shuts with a push."""
     wide, deep, tall = rng.uniform(0.09, 0.13), rng.uniform(0.08, 0.11), rng.uniform(0.03, 0.06)
     base = scene.body("chest")
     for side in (-1.0, 1.0):
@@ -190,13 +190,68 @@ def lid(scene: Scene, rng: Rng) -> Prop:
     scene.box(base, (0, 0, 0.005), (wide, deep, 0.005), "frame")
     body = scene.body("lid", pos=(0, deep, 2 * tall + 0.006))
     scene.box(body, (0, -deep, 0), (wide, deep, 0.006), "body")
-    scene.sphere(body, (0, -2 * deep + 0.02, 0.015), 0.014, "accent")
+    at, radius = -2 * deep + 0.02, rng.uniform(0.014, 0.018)
+    scene.cylinder(body, (0, at, 0.02), 0.006, 0.015, "accent")
+    scene.sphere(body, (0, at, 0.03 + radius * 0.6), radius, "accent")
+    scene.hinge(body, (-1, 0, 0), (0.0, 1.5))
+    if opening:
+        for name in ("handle", "hook"):
+            scene.point(body, name, (0, at, 0.03 + radius * 0.6))
+        return Prop(
+            "lid knob", "open position", "box", start=0.0, goal=rng.uniform(0.7, 1.0),
+            radius_m=radius, way="grasp", y_m=(0.68, 0.78), yaw=(-0.1, 0.1),
+        )  # fmt: skip
     scene.point(body, "handle", (0, -1.8 * deep, 0.008))
     scene.point(body, "hook", (0, -1.6 * deep, 0.004))
     start = rng.uniform(0.8, 1.2)
-    scene.hinge(body, (-1, 0, 0), (0.0, 1.5))
     return Prop(
-        "lid", "closed position", "box", start=start, goal=0.03, radius_m=0.012, y_m=(0.68, 0.78),
+        "lid", "closed position", "box", start=start, goal=0.03, radius_m=0.012, y_m=(0.68, 0.78)
+    )
+
+
+def gate(scene: Scene, rng: Rng) -> Prop:
+    """Build a free-standing gate between two posts that is pushed open, away from the robot."""
+    width, tall, thick = rng.uniform(0.17, 0.23), rng.uniform(0.08, 0.12), 0.008
+    side = float(rng.choice([-1.0, 1.0]))
+    base = scene.body("posts")
+    for edge in (-1.0, 1.0):
+        scene.box(base, (edge * (width / 2 + 0.015), 0, tall), (0.012, 0.012, tall), "frame")
+    body = scene.body("gate", pos=(side * width / 2, 0, tall))
+    if rng.random() < 0.5:
+        scene.box(body, (-side * width / 2, 0, 0), (width / 2, thick, tall * 0.9), "body")
+    else:
+        for level in (-0.7, 0.0, 0.7):
+            scene.box(body, (-side * width / 2, 0, level * tall), (width / 2, thick, 0.015), "body")
+        scene.box(body, (-side * width / 2, 0, 0), (0.012, thick, tall * 0.8), "body")
+        scene.box(body, (-side * (width - 0.02), 0, 0), (0.012, thick, tall * 0.8), "body")
+    x = -side * (width - 0.04)
+    scene.sphere(body, (x, -thick - 0.008, 0), 0.012, "accent")
+    for name in ("handle", "hook"):
+        scene.point(body, name, (x, -thick - 0.008, 0.0))
+    scene.hinge(body, (0, 0, -side), (0.0, 1.4))
+    return Prop(
+        "gate", "open position", "gate", start=0.0, goal=rng.uniform(0.8, 1.1), radius_m=0.012,
+        y_m=(0.7, 0.78), yaw=(-0.15, 0.15),
+    )  # fmt: skip
+
+
+def slider(scene: Scene, rng: Rng, *, left: bool) -> Prop:
+    """Build a console with a peg that slides along a slot, to the left or the right."""
+    wide, deep, tall = rng.uniform(0.13, 0.17), rng.uniform(0.04, 0.06), rng.uniform(0.01, 0.05)
+    base = scene.body("console")
+    scene.box(base, (0, 0, tall), (wide, deep, tall), "frame")
+    scene.box(base, (0, 0, 2 * tall + 0.001), (wide * 0.9, 0.008, 0.001), "goal", solid=False)
+    sign, travel = (-1.0 if left else 1.0), rng.uniform(0.12, 0.16)
+    body = scene.body("peg", pos=(-sign * travel / 2, 0, 2 * tall))
+    radius = rng.uniform(0.012, 0.018)
+    scene.box(body, (0, 0, 0.012), (0.022, 0.025, 0.01), "accent")
+    scene.cylinder(body, (0, 0, 0.045), radius, 0.03, "body")
+    for name in ("handle", "hook"):
+        scene.point(body, name, (0, 0, 0.055))
+    scene.slide(body, (sign, 0, 0), (-0.03, travel + 0.02))
+    return Prop(
+        "slider peg", "left end" if left else "right end", "slider", start=0.0, goal=travel,
+        radius_m=radius, y_m=(0.64, 0.84), yaw=(-0.15, 0.15), lowest_m=0.03,
     )  # fmt: skip
 
 

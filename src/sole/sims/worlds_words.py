@@ -82,6 +82,13 @@ _UNDER = ("push the {o} under the machine", "place the {o} at the machine",
           "slide the {o} under the coffee machine")  # fmt: skip
 _AWAY = ("pull the {o} away from the machine", "take the {o} from the machine",
          "drag the {o} out from the coffee machine")  # fmt: skip
+_GATE = ("push the {o} open", "push open the {o}", "swing the {o} open", "open the {o} with a push",
+         "push against the {o} until it is open")  # fmt: skip
+_SLIDER = (
+    "slide the peg to the {s}", "move the {o} to the {s}", "push the {o} {s}", "slide the {o} {s}",
+    "move the {o} peg {s}", "shift the {o} to the {s}", "push the peg to the {s} end",
+    "set the {o} to the {s}", "slide the {o} all the way to the {s}",
+)  # fmt: skip
 
 #: Templates by task name without its side ("left", "forward"), which fills ``{s}``.
 SENTENCES: dict[str, tuple[str, ...]] = {
@@ -91,6 +98,9 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "door-close": CLOSING + _DOOR_SHUT,
     "window-open": OPENING + _WINDOW_OPEN,
     "window-close": CLOSING + _WINDOW_SHUT,
+    "lid-open": (*OPENING, "lift the lid of the {o}", "open the lid of the {o}"),
+    "gate-push": (*OPENING[4:], *_GATE),
+    "slider-move": _SLIDER,
     "lid-close": (*CLOSING, "shut the lid of the {o}", "close the lid of the {o}"),
     "faucet-turn": (*_TURN, "turn the tap {s}", "turn the tap handle to the {s}"),
     "knob-turn": (*_TURN, "turn the dial {s}", "rotate the dial to the {s}"),
