@@ -240,8 +240,8 @@ class VideoWriter:
             raise ValueError(f"fps: expected 0.01 to 1000 Hz, got {fps}")
         self.path = Path(path)
         self.n_frames = 0
-        self._temporary = self.path.with_name(f".{self.path.stem}.tmp.mp4")
-        self._rate = Fraction(fps).limit_denominator(1001)
+        self._temporary = self.path.with_name(f".{self.path.name}.tmp")
+        self._rate = Fraction(fps).limit_denominator(10_000)
         self._options = {
             "crf": str(crf), "preset": "veryfast", "g": str(gop_steps), "bf": "0",
             "forced-idr": "1", "threads": "1",
@@ -290,6 +290,11 @@ class VideoWriter:
         frame.pict_type = PictureType.I if key else PictureType.NONE
         self._container.mux(self._stream.encode(frame))
         self.n_frames += 1
+
+    @property
+    def size_bytes(self) -> int:
+        """How much of the file has reached the disk so far."""
+        return self._temporary.stat().st_size if self._temporary.exists() else 0
 
     def close(self) -> None:
         """Finish the file and give it its name.
