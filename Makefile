@@ -1,0 +1,72 @@
+# Every target works from a fresh clone: what is missing is installed first.
+# `make demo` and `make test` are the two commands of the README.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= 2
+APT := libosmesa6 libegl1 libgl1-mesa-dri libgl1 ffmpeg
+# The tests set their own thread counts; these keep any other process from taking both cores twice.
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help install system demo check test test-all bench docs clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+install: $(STAMP) ## create .venv and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# torch first and by its exact pin: anything else may pull gigabytes of CUDA.
+	$(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# MuJoCo draws with OSMesa unless MUJOCO_GL says otherwise (egl, glfw); then nothing is installed.
+HAS_GL = [ "$(MUJOCO_GL)" ] || [ "$$(uname)" != Linux ] || $(PYTHON) -c \
+  "import ctypes.util, sys; sys.exit(not ctypes.util.find_library('OSMesa'))"
+
+system: ## install the libraries that software rendering needs (Debian, when root)
+	@if $(HAS_GL); then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(APT); \
+	else \
+	  echo "Software rendering is missing. Run this once, then make again:" >&2; \
+	  echo "  sudo apt-get install -y --no-install-recommends $(APT)" >&2; \
+	  exit 1; \
+	fi
+
+demo: $(STAMP) system ## a robot learns a task the model has never seen; writes a report
+	$(BIN)/sole demo
+
+check: $(STAMP) ## lint, format, types, import directions, size of functions and files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -p no:cacheprovider tests/test_packaging.py -k "lines or constraints or pins"
+
+test: $(STAMP) system ## the default tests (minutes, two cores, no GPU, no network)
+	$(BIN)/pytest -q -p no:cacheprovider -n $(JOBS) --dist loadfile
+
+test-all: $(STAMP) system ## the slow tests too (wheel, training, learning runs)
+	$(BIN)/pytest -q -p no:cacheprovider -n $(JOBS) --dist loadfile -m "not gpu"
+
+bench: $(STAMP) system ## what a judgement costs on this machine
+	$(BIN)/sole eval cost
+
+docs: $(STAMP) ## check the links and the quoted figures of the documentation
+	$(BIN)/pytest -q -p no:cacheprovider tests/test_packaging.py -k "link or figure"
+	@echo "README.md, then docs/concepts.md; the rest is in docs/"
+
+clean: ## remove what make and the tests leave behind, keep .venv
+	rm -rf dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,101 @@
+"""The command line: fast to start, clear about what it does not know."""
+
+import importlib.util
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sole import __version__, cli
+from sole.errors import ConfigError, SoleError
+
+HEAVY = ("torch", "transformers", "mujoco", "matplotlib", "stable_baselines3", "tyro", "numpy")
+
+
+def run_python(program):
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def exit_code(*arguments):
+    try:
+        return cli.main(arguments)
+    except SystemExit as stop:  # tyro ends --help this way
+        return stop.code or 0
+
+
+def is_written(verb):
+    try:
+        return importlib.util.find_spec(cli.VERBS[verb][0]) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def test_help_answers_within_two_seconds_even_on_a_busy_machine():
+    run_python("import sole.cli")  # compile once
+    start = time.monotonic()
+    done = run_python("from sole.cli import main; main(['--help'])")
+    assert time.monotonic() - start < 2.0
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_imports_nothing_heavy():
+    done = run_python(
+        "import sys\nfrom sole.cli import main\nmain(['--help'])\n"
+        f"sys.exit(','.join(sorted(set(sys.modules) & set({HEAVY}))) or 0)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_verb(capsys):
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {verb} " in out for verb in cli.VERBS)
+
+
+def test_no_verb_shows_the_usage_and_is_an_error(capsys):
+    assert cli.main([]) == 2
+    assert "usage: sole VERB" in capsys.readouterr().out
+
+
+def test_version_is_that_of_the_package(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_an_unknown_verb_is_refused_with_the_ones_there_are(capsys):
+    assert cli.main(["juggle"]) == 2
+    err = capsys.readouterr().err
+    assert "juggle" in err
+    assert "score" in err
+
+
+@pytest.mark.filterwarnings("default")  # some verbs import third parties that warn
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_a_help(verb, capsys):
+    if not is_written(verb):
+        pytest.skip(f"{cli.VERBS[verb][0]} is not written yet")
+    assert exit_code(verb, "--help") == 0
+    assert f"sole {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("error", "code"), [(SoleError("no"), 1), (ConfigError("no"), 2)])
+def test_an_error_of_the_user_is_one_line_and_its_own_exit_code(monkeypatch, capsys, error, code):
+    def fail(argv):
+        raise error
+
+    monkeypatch.setitem(cli.VERBS, "doctor", ("sole.doctor", ""))
+    monkeypatch.setattr("sole.doctor.main", fail)
+    assert cli.main(["doctor"]) == code
+    assert capsys.readouterr().err == "sole doctor: no\n"
+
+
+def test_stopping_by_keyboard_is_not_a_traceback(monkeypatch, capsys):
+    def stop(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sole.doctor.main", stop)
+    assert cli.main(["doctor"]) == 130
+    assert "stopped" in capsys.readouterr().err
