@@ -1,0 +1,1 @@
+"""What people look at: `sole score`, overlay videos, self-contained pages, pictures of a run."""

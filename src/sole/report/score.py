@@ -1,0 +1,267 @@
+"""``sole score``: judge the progress in a video, moment by moment."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from pydantic import Field, model_validator
+
+from sole.config import Config, parse_config
+from sole.console import progress_bar, stderr, stdout
+from sole.data.episode import EXTERNAL, VIEW_NAMES, WRIST, Episode, EpisodeScore, StepScore
+from sole.data.readers import read_episode
+from sole.data.scores import write_scores
+from sole.errors import ConfigError, VideoError
+from sole.protocol.chain import interpolate_scores, scored_frames
+from sole.report.outputs import OutputFiles, check_output
+from sole.report.table import Scored, as_json, show
+from sole.rewarders.base import RewardModel
+from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
+from sole.rewarders.load import load_reward_model
+from sole.run import write_atomically
+
+_SMALL_PX = 32
+_OVERLAY_FPS = (4.0, 30.0)  # a sampled film would otherwise play at its own crawl
+
+
+class ScoreConfig(Config):
+    """Judge the progress in a video, moment by moment, from its pictures and one sentence."""
+
+    video: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO [WRIST]")
+    ] = ()
+    """What a fixed camera saw, and a camera on the wrist, if any: a video, a folder of numbered
+    pictures, or an array file (.npy, .npz, .hdf5)."""
+    task: str | None = None
+    """What the robot shall do, one sentence: "open the drawer"."""
+    external: str | None = None
+    """The fixed camera's video, instead of VIDEO."""
+    wrist: str | None = None
+    """The wrist camera's video, instead of WRIST."""
+    layout: Literal["separate", "side-by-side"] = "separate"
+    """side-by-side: VIDEO holds both views, external on the left, wrist on the right."""
+    model: str = "nano"
+    """nano, the folder of a nano checkpoint, or a control: ramp, random, constant:50."""
+    think: bool = False
+    """Write the reasoning of every scored frame; happens without --fast anyway."""
+    fast: bool = False
+    """Only read numbers: several times faster, no reasoning."""
+    every: Annotated[int, Field(ge=1)] = 1
+    """Score every this many of the frames looked at, and the last; the rest is interpolated."""
+    max_frames: Annotated[int, Field(ge=2)] = 64
+    """Look at this many frames at most, evenly spread over the video."""
+    max_side_px: Annotated[int, Field(ge=16)] = 384
+    """Shrink larger pictures to this longest side while reading."""
+    fps: Annotated[float, Field(gt=0)] | None = None
+    """Frames per second, where the file does not say or is wrong."""
+    seed: int = 0
+    """Of the random control."""
+    device: str = "cpu"
+    """Where the model runs: cpu or cuda."""
+    out: Path | None = None
+    """Write the scores: .parquet (one row per frame of the video) or .json."""
+    overlay: Path | None = None
+    """Write an .mp4 with the curve and the words drawn in."""
+    html: Path | None = None
+    """Write a page (.html) with pictures, curve and words that needs nothing beside it."""
+    print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON instead of the table."""
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> ScoreConfig:
+        if self.think and self.fast:
+            raise ValueError("choose one of --think and --fast")
+        return self
+
+    def sources(self) -> dict[str, str]:
+        """The files to read, by the argument of ``read_episode`` that takes them.
+
+        Raises:
+            ConfigError: If they are missing, too many, or named twice.
+        """
+        if self.layout == "side-by-side":
+            named = self.external is not None or self.wrist is not None
+            if named or len(self.video) != 1:
+                raise ConfigError("--layout side-by-side: expected exactly one VIDEO and no views")
+            return {"both": self.video[0]}
+        if len(self.video) > 2:
+            raise ConfigError(f"expected at most VIDEO and WRIST, got {len(self.video)} files")
+        found: dict[str, str] = dict(zip(VIEW_NAMES, self.video, strict=False))
+        for name, path in ((EXTERNAL, self.external), (WRIST, self.wrist)):
+            if path is not None and name in found:
+                raise ConfigError(f"--{name}: {found[name]} is already the {name} view")
+            if path is not None:
+                found[name] = path
+        if not found:
+            raise ConfigError('no video given: sole score VIDEO --task "open the drawer"')
+        return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``sole score``; return 0, or 1 when the model gave no readable answer at all."""
+    config = parse_config(ScoreConfig, argv, "sole score")
+    _check_outputs(config)
+    episode = _read(config)
+    _warn_about(episode)
+    frames = _spread(episode.n_frames, config.max_frames)
+    think = "fast" if config.fast else "always"
+    model = load_reward_model(
+        config.model, think=think, every=config.every, seed=config.seed, **_device(config)
+    )
+    scored = _score(model, episode, frames, config.every)
+    _write_outputs(config, scored)
+    if config.print_json:
+        stdout.out(json.dumps(as_json(scored), indent=2), highlight=False)
+    else:
+        show(scored, stdout)
+    if scored.all_failed:
+        _warn("the model gave no readable answer at any frame")
+    return int(scored.all_failed)
+
+
+def _check_outputs(config: ScoreConfig) -> None:
+    inputs = [Path(path) for path in config.sources().values()]
+    wanted: dict[str, tuple[Path | None, tuple[str, ...]]] = {
+        "--out": (config.out, (".parquet", ".json")),
+        "--overlay": (config.overlay, (".mp4",)),
+        "--html": (config.html, (".html", ".htm")),
+    }
+    for flag, (path, suffixes) in wanted.items():
+        if path is not None:
+            check_output(flag, path, suffixes, inputs)
+
+
+def _read(config: ScoreConfig) -> Episode:
+    if config.model == "oracle":
+        raise ConfigError("--model oracle: copies a simulator's truth, and a video holds none")
+    try:
+        sources = config.sources()
+        return read_episode(
+            config.task,
+            external=sources.get(EXTERNAL),
+            wrist=sources.get(WRIST),
+            both=sources.get("both"),
+            fps=config.fps,
+            max_side_px=config.max_side_px,
+        )
+    except OSError as error:  # no right to enter a folder, a name that is too long
+        raise VideoError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def _device(config: ScoreConfig) -> dict[str, str]:
+    return {} if config.device == "cpu" else {"device": config.device}
+
+
+def _spread(n_frames: int, max_frames: int) -> np.ndarray:
+    """Which frames to look at: all, or ``max_frames`` of them, the first and last included."""
+    if n_frames <= max_frames:
+        return np.arange(n_frames)
+    _warn(
+        f"{n_frames} frames: looking at {max_frames} of them, evenly spread "
+        "(--max-frames N for more)"
+    )
+    return np.unique(np.linspace(0, n_frames - 1, max_frames).round().astype(int))
+
+
+def _warn_about(episode: Episode) -> None:
+    if episode.n_frames == 1:
+        _warn("one frame only: its progress is 0 by definition; a video says more")
+    for name, frames in episode.views.items():
+        height, width = frames.shape[1:3]
+        if min(height, width) < _SMALL_PX:
+            _warn(f"{name} view: {width}x{height} px is very small; expect poor judgement")
+        if len(frames) > 1 and all(np.array_equal(frames[0], f) for f in frames[1:]):
+            _warn(f"{name} view: nothing changes in it; all {len(frames)} frames are the same")
+
+
+def _warn(text: str) -> None:
+    stderr.print(f"warning: {text}", markup=False, soft_wrap=True)
+
+
+def _score(model: RewardModel, episode: Episode, frames: np.ndarray, every: int) -> Scored:
+    lacking = [name for name in model.views if name not in episode.views]
+    if lacking:
+        raise ConfigError(
+            f"model {model.model_id}: needs the view {lacking[0]}; give --{lacking[0]} VIDEO"
+        )
+    looked_at = episode.subset(frames)
+    if len(frames) > 1:
+        fps = episode.fps * (len(frames) - 1) / float(frames[-1] - frames[0])
+        looked_at = replace(looked_at, fps=fps)
+    began = time.perf_counter()
+    if isinstance(model, Ramp | Constant | RandomWalk | Oracle):
+        score = model.score([looked_at])[0]
+    else:
+        score = _step_through(model, looked_at, every)
+    seconds = time.perf_counter() - began
+    return Scored(looked_at, score, frames, episode.n_frames, episode.fps, seconds)
+
+
+def _step_through(model: RewardModel, episode: Episode, every: int) -> EpisodeScore:
+    """Score frame by frame, because a session can show how far it is and ``score`` cannot."""
+    asked = scored_frames(episode.n_frames, every)
+    session = model.start(episode.task)
+    steps = []
+    with progress_bar("scoring", total=len(asked)) as advance:
+        for t in asked:
+            steps.append(session.step({name: v[t] for name, v in episode.views.items()}))
+            advance(1)
+    return spread_score(
+        EpisodeScore(tuple(steps), model.model_id, episode.task), asked, episode.n_frames
+    )
+
+
+def spread_score(score: EpisodeScore, frames: np.ndarray, n_frames: int) -> EpisodeScore:
+    """Put the score of some frames onto all of them; what lies between is interpolated.
+
+    Args:
+        score: One step per entry of ``frames``.
+        frames: Increasing frame indices.
+        n_frames: Length of the result.
+    """
+    if len(frames) == n_frames:
+        return score
+    steps = dict(zip((int(t) for t in frames), score.steps, strict=True))
+    between = interpolate_scores(score.judged_progress, frames, n_frames)
+    filled = [steps.get(t) or _between(float(between[t])) for t in range(n_frames)]
+    return replace(score, steps=tuple(filled))
+
+
+def _between(progress: float) -> StepScore:
+    if np.isnan(progress):
+        return StepScore(None, error="no frame before this one has a progress", scored=False)
+    return StepScore(progress, scored=False)
+
+
+def _write_outputs(config: ScoreConfig, scored: Scored) -> None:
+    with OutputFiles() as files:
+        if config.out is not None:
+            _write_scores(files.temporary(config.out), scored)
+        if config.overlay is not None:
+            from sole.report.overlay import write_overlay
+
+            with stderr.status("drawing the overlay"):
+                fps = float(np.clip(scored.episode.fps, *_OVERLAY_FPS))
+                write_overlay(files.temporary(config.overlay), scored.episode, scored.score, fps)
+        if config.html is not None:
+            from sole.report.page import write_score_page
+
+            path = files.temporary(config.html)
+            write_score_page(path, [scored.episode], [scored.score], scored.episode.task)
+    for path in (config.out, config.overlay, config.html):
+        if path is not None:
+            stderr.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def _write_scores(path: Path, scored: Scored) -> None:
+    if path.suffix.lower() == ".json":
+        write_atomically(path, json.dumps(as_json(scored), indent=2) + "\n")
+    else:
+        write_scores(path, [spread_score(scored.score, scored.frames, scored.n_frames)])

@@ -1,0 +1,74 @@
+"""Reward models by name: what a flag or a preset says becomes a :class:`RewardModel`."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+from sole.errors import ConfigError
+from sole.rewarders.base import RewardModel
+from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
+
+CHOICES = ("nano", "ramp", "random", "constant:50", "oracle")
+THINKING = ("always", "fast", "auto")
+Think = Literal["always", "fast", "auto"]
+
+
+def load_reward_model(
+    name: str, *, think: Think = "fast", every: int = 1, seed: int = 0, **options: Any
+) -> RewardModel:
+    """Make the reward model that ``name`` stands for.
+
+    Args:
+        name: ``nano`` (the weights that ship), the folder of a nano checkpoint, or a control:
+            ``ramp``, ``random``, ``constant:50`` (any percent), ``oracle``.
+        think: ``always`` writes reasoning at every scored frame, ``fast`` only reads numbers;
+            ``auto`` is fast, and whoever shows a score to people asks ``model.thinking()``.
+        every: Score every this many frames; controls are free and ignore it.
+        seed: Of the random walk; the others are deterministic.
+        options: Further settings of the nano model (``device``, ``from_zero_weight``).
+
+    Raises:
+        ConfigError: If there is no such model; the message lists those there are.
+        ModelError: If the checkpoint cannot be loaded.
+
+    Example:
+        >>> load_reward_model("constant:20").model_id
+        'constant:20'
+    """
+    if think not in THINKING:
+        raise ConfigError(f"think: expected one of {', '.join(THINKING)}, got {think!r}")
+    if name == "nano" or Path(name).is_dir():
+        from sole.rewarders.sole import load_sole
+
+        return load_sole(name, think=think == "always", every=every, **options)
+    control = _control(name, seed)
+    if control is None:
+        raise ConfigError(_unknown(name))
+    return control
+
+
+def _control(name: str, seed: int) -> RewardModel | None:
+    kind, _, value = name.partition(":")
+    if kind == "constant":
+        return _constant(value)
+    if name == "random":
+        return RandomWalk(seed)
+    return {"ramp": Ramp, "oracle": Oracle}[name]() if name in {"ramp", "oracle"} else None
+
+
+def _constant(value: str) -> Constant:
+    try:
+        return Constant(float(value))
+    except ValueError as error:
+        raise ConfigError(
+            f"model constant:{value}: expected a percent in [-100, 100], such as constant:50"
+        ) from error
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, CHOICES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    missing = " (and there is no such folder)" if "/" in name else ""
+    return f"no reward model {name!r}{missing}{hint} Choose from: {', '.join(CHOICES)}, or a folder"
