@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
-APT := libosmesa6 libegl1 libgl1-mesa-dri libgl1 ffmpeg
+APT := libosmesa6 libegl1 libgl1-mesa-dri libgles2 libgl1 ffmpeg
 # The tests set their own thread counts; these keep any other process from taking both cores twice.
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -48,8 +48,8 @@ demo: $(STAMP) system ## a robot learns a task the model has never seen; writes 
 	$(BIN)/sole demo
 
 check: $(STAMP) ## lint, format, types, import directions, size of functions and files
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -p no:cacheprovider tests/test_packaging.py -k "lines or constraints or pins"

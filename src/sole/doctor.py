@@ -54,7 +54,7 @@ EXTRAS: dict[str, dict[str, str]] = {
 }
 """Module to requirement for each extra of pyproject.toml (a test compares the two)."""
 
-APT_PACKAGES = ("libosmesa6", "libegl1", "libgl1-mesa-dri", "libgl1", "ffmpeg")
+APT_PACKAGES = ("libosmesa6", "libegl1", "libgl1-mesa-dri", "libgles2", "libgl1", "ffmpeg")
 """What software rendering needs of a Debian system; the Makefile installs the same."""
 
 RENDER_LIMIT_S = 20.0

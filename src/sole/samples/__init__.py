@@ -1,23 +1,19 @@
-"""Sample clips that ship with the package, so that everything can be tried without a robot."""
+"""A sample clip that ships with the package, so that scoring can be tried without a robot."""
 
 from pathlib import Path
 
+TASK = "open the drawer"
+"""What the robot of the clip is asked to do."""
+
 
 def path() -> Path:
-    """Return the folder of the sample clips (``*.mp4``), wherever the package is installed.
+    """Return the shipped clip: an external and a wrist view side by side, H.264.
+
+    Score it with ``--layout side-by-side``. The file lies beside this module, wherever the package
+    is installed.
 
     Example:
         >>> path().name
-        'samples'
+        'sample.mp4'
     """
-    return Path(__file__).resolve().parent
-
-
-def clips() -> list[Path]:
-    """Return the shipped clips in order of name.
-
-    Example:
-        >>> all(clip.suffix == ".mp4" for clip in clips())
-        True
-    """
-    return sorted(path().glob("*.mp4"))
+    return Path(__file__).resolve().parent / "sample.mp4"
