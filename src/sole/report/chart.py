@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WIDTH, HEIGHT = 480, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
+WIDTH, HEIGHT = 480, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 30, 40
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,10 @@ def _between(value: float, axis: Axis, start_px: float, end_px: float) -> float:
 
 
 def _legend(series: Sequence[Series]) -> list[str]:
-    parts, x = [], _LEFT + 8.0
+    parts, x = [], float(_LEFT)
     for one in series:
-        parts.append(f'<path class="line {one.kind}" d="M{x:.0f} {_TOP + 6}h18"/>')
-        parts.append(f'<text class="legend" x="{x + 23:.0f}" y="{_TOP + 10}">'
+        parts.append(f'<path class="line {one.kind}" d="M{x:.0f} 10h18"/>')
+        parts.append(f'<text class="legend" x="{x + 23:.0f}" y="14">'
                      f"{html.escape(one.label)}</text>")  # fmt: skip
         x += 36 + 6.2 * len(one.label)
     return parts

@@ -142,11 +142,11 @@ class _Panel:
 
     def _draw_words(self, pen: ImageDraw.ImageDraw, t: int) -> None:
         step, x, y = self.score.steps[t], float(_GAP_PX), float(self.text_top)
-        said = "no answer" if step.progress is None else f"judged {step.progress:.0f}%"
+        said = "no answer" if step.progress is None else f"judged {round(step.progress)}%"
         pen.text((x, y), said, _BAD if step.progress is None else _JUDGED, self.font)
         x += self.font.getlength(said) + 2 * _GAP_PX
         if self.true is not None:
-            known = f"true {self.true[t]:.0f}%"
+            known = f"true {round(float(self.true[t]))}%"
             pen.text((x, y), known, _TRUE, self.font)
             x += self.font.getlength(known) + 2 * _GAP_PX
         pen.text((x, y), f"{t / self.episode.fps:.1f} s", _SOFT, self.font)

@@ -49,5 +49,5 @@ def write_score_page(
 
 def _heading(episode: Episode, score: EpisodeScore) -> str:
     known = score.judged_progress[np.isfinite(score.judged_progress)]
-    ends = f"ends at {known[-1]:.0f}%" if known.size else "no progress could be read"
+    ends = f"ends at {round(float(known[-1]))}%" if known.size else "no progress could be read"
     return f"{episode.task} — {ends}"

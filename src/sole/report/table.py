@@ -104,7 +104,7 @@ def summary(scored: Scored) -> str:
     """One line: where it ended, how sure, what it cost."""
     final, score = scored.final, scored.score
     ended = (
-        "no progress could be read" if final is None else f"final progress {final.progress:.0f}%"
+        "no progress could be read" if final is None else f"final progress {round(final.progress or 0.0)}%"
     )
     sure = None if final is None else final.success_probability
     parts = [ended] if sure is None else [ended, f"success probability {sure:.2f}"]
@@ -121,7 +121,7 @@ def _bar(step: StepScore, block: str) -> Text:
     cells = round(abs(step.progress) / 100 * _BAR_CELLS)
     colour = "red" if step.progress < 0 else "green" if step.progress >= 97 else "yellow"
     bar = Text(block * cells + " " * (_BAR_CELLS - cells), colour)
-    return bar.append(f" {step.progress:4.0f}%", "default")
+    return bar.append(f" {round(step.progress):4d}%", "default")
 
 
 def _words(step: StepScore) -> Text:
