@@ -18,11 +18,14 @@ _CURVE_HEIGHT_PX = 150
 _MIN_WIDTH_PX = 480
 _TEXT_LINES = 5
 _GAP_PX = 8
+_FPS_RANGE = (4.0, 30.0)
 _PAPER, _INK, _SOFT, _LINE = (24, 26, 29), (232, 233, 235), (150, 156, 164), (60, 64, 70)
 _JUDGED, _TRUE, _BAD = (240, 161, 78), (111, 179, 238), (242, 133, 124)
 
 
-def write_overlay(path: Path, episode: Episode, score: EpisodeScore, fps: float) -> None:
+def write_overlay(
+    path: Path, episode: Episode, score: EpisodeScore, fps: float | None = None
+) -> None:
     """Write an mp4: the views side by side, the growing progress curve, the reasoning below.
 
     True progress is drawn as a second line where the episode knows it. Needs Pillow alone.
@@ -31,14 +34,16 @@ def write_overlay(path: Path, episode: Episode, score: EpisodeScore, fps: float)
         path: The file; its folder must exist. It appears only when it is whole.
         episode: Its views, scaled to 256 px of height or more.
         score: One step per frame.
-        fps: Frames per second of the overlay, 0.01 to 1000.
+        fps: Frames per second of the overlay, 0.01 to 1000; None takes the episode's own, held
+            between 4 and 30 so that a sampled film does not crawl.
 
     Raises:
         ValueError: If score and episode differ in length, or ``fps`` is out of range.
         VideoError: If it cannot be written there.
     """
     check_lengths(episode, score)
-    with VideoWriter(path, fps) as writer:
+    rate_hz = float(np.clip(episode.fps, *_FPS_RANGE)) if fps is None else fps
+    with VideoWriter(path, rate_hz) as writer:
         for picture in overlay_frames(episode, score):
             writer.write(picture[None])
 

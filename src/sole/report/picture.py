@@ -28,7 +28,7 @@ _TILE_PX = 220
 
 
 def write_training_picture(run_folder: Path, png_path: Path) -> None:
-    """Write a PNG: frames of the last recorded roll-out, its progress, success over episodes.
+    """Write a PNG: frames at the start and the end, progress at the end, success over episodes.
 
     Args:
         run_folder: A folder of ``sole rl``.
@@ -46,17 +46,16 @@ def write_training_picture(run_folder: Path, png_path: Path) -> None:
             "the picture needs matplotlib: pip install 'sole-rewards[report]'"
         ) from error
     run = read_run(run_folder)
-    record = run.rollouts[-1] if run.rollouts else None
-    figure = Figure(figsize=(9.6, 5.0 if record else 3.0), layout="constrained")
+    shown = list({r.name: r for r in (*run.rollouts[:1], *run.rollouts[-1:])}.values())
+    figure = Figure(figsize=(9.6, 3.0 + 1.8 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(run.task, fontsize=13)
-    if record is None:
-        _draw_success(figure.subplots(), run)
-    else:
-        grid = figure.add_gridspec(2, 2, height_ratios=(1, 1.35))
-        _draw_strip(figure.add_subplot(grid[0, :]), record)
-        _draw_progress(figure.add_subplot(grid[1, 0]), record)
-        _draw_success(figure.add_subplot(grid[1, 1]), run)
+    grid = figure.add_gridspec(len(shown) + 1, 2, height_ratios=(*[1.0] * len(shown), 1.5))
+    for row, record in enumerate(shown):
+        _draw_strip(figure.add_subplot(grid[row, :]), record)
+    if shown:
+        _draw_progress(figure.add_subplot(grid[-1, 0]), shown[-1])
+    _draw_success(figure.add_subplot(grid[-1, 1] if shown else grid[-1, :]), run)
     temporary = png_path.with_name(f".{png_path.name}.tmp")
     figure.savefig(temporary, dpi=130, format="png")
     os.replace(temporary, png_path)
@@ -71,6 +70,8 @@ def _draw_strip(axes: Axes, record: RolloutRecord) -> None:
     parts = [part for tile in tiles for part in (tile, gap)][:-1]
     axes.imshow(np.concatenate(parts, axis=1))
     axes.set_axis_off()
+    when = f"the {record.name}, after {record.number} training episodes"
+    axes.set_title(when, fontsize=9, color=_SOFT, loc="left")
     step = tiles[0].shape[1] + gap.shape[1]
     for place, t in enumerate(shown):
         value = record.score.steps[t].progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ class RunData:
         episodes: The ``episodes`` lines of metrics.jsonl, in order.
         evals: The ``eval`` lines.
         rollouts: Those of start, middle and end that were recorded.
-        minutes: Wall time from the first to the last line of metrics.
+        minutes: What the parts of the run took together (``*_seconds``), so that the pause before
+            a resumption does not count; where parts were not timed, first to last line of metrics.
     """
 
     folder: Path
@@ -74,11 +75,17 @@ def read_run(folder: Path) -> RunData:
     kinds = {k: tuple(m for m in lines if m.get("kind") == k) for k in ("episodes", "eval")}
     if not kinds["episodes"] and not kinds["eval"]:
         raise DataError(f"{folder}: no episodes in metrics.jsonl; is it a run of sole rl?")
-    clock_s = [m["wall_s"] for m in lines if "wall_s" in m]
-    minutes = (max(clock_s) - min(clock_s)) / 60 if clock_s else 0.0
     found = [n for n in ROLLOUT_NAMES if (folder / "rollouts" / f"{n}.npz").exists()]
     rollouts = tuple(_read_rollout(folder / "rollouts", name) for name in found)
-    return RunData(folder, config, kinds["episodes"], kinds["eval"], rollouts, minutes)
+    return RunData(folder, config, kinds["episodes"], kinds["eval"], rollouts, _minutes(lines))
+
+
+def _minutes(lines: Sequence[Mapping[str, Any]]) -> float:
+    if any("collect_seconds" in line for line in lines):
+        timed = [v for line in lines for k, v in line.items() if k.endswith("_seconds")]
+        return sum(timed) / 60
+    clock_s = [line["wall_s"] for line in lines if "wall_s" in line]
+    return (max(clock_s) - min(clock_s)) / 60 if clock_s else 0.0
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -153,20 +160,20 @@ def _read_rollout(folder: Path, name: str) -> RolloutRecord:
             truth = Truth(arrays["true_progress"], arrays["true_success"])
             judged = arrays["judged_progress"]
         episode = Episode(notes["task"], views, notes.get("fps") or _DEFAULT_FPS, truth=truth)
-        score = _score(judged, notes.get("reasoning") or [], episode)
+        score = _score(judged, notes, episode)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a recorded roll-out ({error})") from error
     return RolloutRecord(name, episode, score, int(notes.get("episode", 0)))
 
 
-def _score(judged: np.ndarray, reasoning: list[str], episode: Episode) -> EpisodeScore:
+def _score(judged: np.ndarray, notes: Mapping[str, Any], episode: Episode) -> EpisodeScore:
     if len(judged) != episode.n_frames:
         raise ValueError(f"{episode.n_frames} frames but {len(judged)} judgements")
-    words = [*reasoning, *[""] * len(judged)]
+    words = [*(notes.get("reasoning") or []), *[""] * len(judged)]
     steps = tuple(
         StepScore(float(p), reasoning=text or "")
         if np.isfinite(p)
         else StepScore(None, reasoning=text or "", error="the model gave no answer")
         for p, text in zip(judged, words, strict=False)
     )
-    return EpisodeScore(steps, model_id="", task=episode.task)
+    return EpisodeScore(steps, model_id=notes.get("model_id") or "", task=episode.task)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sole.config import Config, parse_config
 from sole.console import progress_bar, stderr, stdout
@@ -28,7 +28,6 @@ from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
 
 _SMALL_PX = 32
-_OVERLAY_FPS = (4.0, 30.0)  # a sampled film would otherwise play at its own crawl
 
 
 class ScoreConfig(Config):
@@ -49,10 +48,8 @@ class ScoreConfig(Config):
     """side-by-side: VIDEO holds both views, external on the left, wrist on the right."""
     model: str = "nano"
     """nano, the folder of a nano checkpoint, or a control: ramp, random, constant:50."""
-    think: bool = False
-    """Write the reasoning of every scored frame; happens without --fast anyway."""
-    fast: bool = False
-    """Only read numbers: several times faster, no reasoning."""
+    think: bool = True
+    """Write the reasoning of every scored frame; --no-think only reads numbers, much faster."""
     every: Annotated[int, Field(ge=1)] = 1
     """Score every this many of the frames looked at, and the last; the rest is interpolated."""
     max_frames: Annotated[int, Field(ge=2)] = 64
@@ -73,12 +70,6 @@ class ScoreConfig(Config):
     """Write a page (.html) with pictures, curve and words that needs nothing beside it."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of the table."""
-
-    @model_validator(mode="after")
-    def _one_mode(self) -> ScoreConfig:
-        if self.think and self.fast:
-            raise ValueError("choose one of --think and --fast")
-        return self
 
     def sources(self) -> dict[str, str]:
         """The files to read, by the argument of ``read_episode`` that takes them.
@@ -111,9 +102,8 @@ def main(argv: Sequence[str]) -> int:
     episode = _read(config)
     _warn_about(episode)
     frames = _spread(episode.n_frames, config.max_frames)
-    think = "fast" if config.fast else "always"
     model = load_reward_model(
-        config.model, think=think, every=config.every, seed=config.seed, **_device(config)
+        config.model, think=config.think, every=config.every, seed=config.seed, **_device(config)
     )
     scored = _score(model, episode, frames, config.every)
     _write_outputs(config, scored)
@@ -248,8 +238,7 @@ def _write_outputs(config: ScoreConfig, scored: Scored) -> None:
             from sole.report.overlay import write_overlay
 
             with stderr.status("drawing the overlay"):
-                fps = float(np.clip(scored.episode.fps, *_OVERLAY_FPS))
-                write_overlay(files.temporary(config.overlay), scored.episode, scored.score, fps)
+                write_overlay(files.temporary(config.overlay), scored.episode, scored.score)
         if config.html is not None:
             from sole.report.page import write_score_page
 

@@ -104,7 +104,9 @@ def summary(scored: Scored) -> str:
     """One line: where it ended, how sure, what it cost."""
     final, score = scored.final, scored.score
     ended = (
-        "no progress could be read" if final is None else f"final progress {round(final.progress or 0.0)}%"
+        "no progress could be read"
+        if final is None
+        else f"final progress {round(final.progress or 0.0)}%"
     )
     sure = None if final is None else final.success_probability
     parts = [ended] if sure is None else [ended, f"success probability {sure:.2f}"]

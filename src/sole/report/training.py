@@ -77,7 +77,7 @@ def success_chart(run: RunData) -> str:
 
 def _lead(run: RunData) -> str:
     where = " ".join(str(run.config[k]) for k in ("suite", "env", "env_name") if run.config.get(k))
-    judge = run.config.get("model") or run.config.get("reward_model") or "the reward model"
+    judge = run.config.get("reward") or run.config.get("model") or "the reward model"
     place = f"{where}: " if where else ""
     return f"{place}a policy trained on nothing but what {judge} said about its videos."
 
@@ -143,7 +143,16 @@ def _facts(run: RunData) -> dict[str, str]:
     if run.evals:
         facts |= _eval_facts(run.evals[-1])
     facts["wall time"] = f"{run.minutes:.1f} minutes"
-    for name in ("suite", "env", "env_name", "model", "algorithm", "observation", "think"):
+    for name in (
+        "suite",
+        "env",
+        "env_name",
+        "reward",
+        "model",
+        "algorithm",
+        "observation",
+        "think",
+    ):
         if run.config.get(name):
             facts[name.replace("_", " ")] = str(run.config[name])
     return facts

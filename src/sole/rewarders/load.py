@@ -16,7 +16,7 @@ Think = Literal["always", "fast", "auto"]
 
 
 def load_reward_model(
-    name: str, *, think: Think = "fast", every: int = 1, seed: int = 0, **options: Any
+    name: str, *, think: Think | bool = "fast", every: int = 1, seed: int = 0, **options: Any
 ) -> RewardModel:
     """Make the reward model that ``name`` stands for.
 
@@ -24,7 +24,8 @@ def load_reward_model(
         name: ``nano`` (the weights that ship), the folder of a nano checkpoint, or a control:
             ``ramp``, ``random``, ``constant:50`` (any percent), ``oracle``.
         think: ``always`` writes reasoning at every scored frame, ``fast`` only reads numbers;
-            ``auto`` is fast, and whoever shows a score to people asks ``model.thinking()``.
+            ``auto`` is fast, and whoever shows a score to people asks ``model.thinking()``. True
+            stands for ``always``, False for ``fast``.
         every: Score every this many frames; controls are free and ignore it.
         seed: Of the random walk; the others are deterministic.
         options: Further settings of the nano model (``device``, ``from_zero_weight``).
@@ -37,6 +38,8 @@ def load_reward_model(
         >>> load_reward_model("constant:20").model_id
         'constant:20'
     """
+    if isinstance(think, bool):
+        think = "always" if think else "fast"
     if think not in THINKING:
         raise ConfigError(f"think: expected one of {', '.join(THINKING)}, got {think!r}")
     if name == "nano" or Path(name).is_dir():
