@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from collections import Counter
@@ -67,15 +68,14 @@ def build(config: SynthConfig) -> Path:
     config.out.mkdir(parents=True, exist_ok=True)
     _check_same_plan(config)
     workers = _start_workers(config, jobs)
-    counts: Counter[str] = Counter()
     with EpisodeWriter(config.out, fps=80 / 6, resume=True) as writer:
         begun = writer.n_episodes
         for i, episode in enumerate(_in_order(config, jobs, workers, begun), start=begun):
             writer.add(episode)
-            _cached(config, i).unlink()
-            counts[episode.policy] += 1
     for worker in workers:
         worker.join()
+    # Only now: a part of the data set is safe when it is finished, not when an episode is added.
+    shutil.rmtree(_cached(config, 0).parent)
     _write_manifest(config, jobs)
     return config.out
 
@@ -187,7 +187,6 @@ def _check_same_plan(config: SynthConfig) -> None:
 
 
 def _write_manifest(config: SynthConfig, jobs: Sequence[Job]) -> None:
-    (config.out / "cache").rmdir()
     manifest = {
         "sole": __version__,
         "command": sys.argv,

@@ -7,7 +7,6 @@ forty, and 41 is nearly as right as 40.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.config import Config, parse_config
 from sole.data.lerobot import read_episodes
 from sole.errors import ConfigError
 from sole.models.nano import SoleNanoConfig, SoleNanoForConditionalGeneration
 from sole.models.nano.configuration import nano_text_config
 from sole.models.nano.encoder import load_imagenet
-from sole.models.nano.reader import WEIGHTS
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.console import progress_bar
 from sole.run import Run
@@ -242,16 +241,9 @@ def _corpus(episodes: Sequence[TrainingEpisode], seed: int) -> Iterator[str]:
 
 def _save(run: Run, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     with run.checkpoint(step) as folder:
-        weights = {k: v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
-        save_file(weights, folder / "model.safetensors")
-        state = optimizer.state_dict()
-        tensors = {
-            f"{index}.{name}": torch.as_tensor(value).contiguous()
-            for index, values in state["state"].items()
-            for name, value in values.items()
-        }
-        save_file(tensors, folder / "optimizer.safetensors")
-        (folder / "optimizer.json").write_text(json.dumps(state["param_groups"]))
+        weights = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
+        save_tensors(folder / "model.safetensors", weights)
+        save_optimizer(folder / "optimizer.safetensors", optimizer)
 
 
 def _restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -263,12 +255,7 @@ def _restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> in
     folder = run.checkpoints()[-1]
     missing = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
     assert missing.missing_keys in ([], ["lm_head.weight"]), missing
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in load_file(folder / "optimizer.safetensors").items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    groups = json.loads((folder / "optimizer.json").read_text())
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    load_optimizer(folder / "optimizer.safetensors", optimizer)
     return step
 
 
@@ -279,6 +266,3 @@ def export(model: SoleNanoForConditionalGeneration, tokenizer, folder: Path) -> 
     half = {name: tensor.to(torch.float16) for name, tensor in trained.items()}
     model.save_pretrained(folder, state_dict=half)
     tokenizer.save_pretrained(folder)
-
-
-__all__ = ["WEIGHTS", "SftConfig", "batch_loss", "export", "main", "train"]

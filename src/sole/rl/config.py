@@ -1,0 +1,65 @@
+"""Settings of ``sole rl``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from sole.config import Config
+
+
+class RlConfig(Config):
+    """Train a policy with SAC; its only reward is what the reward model judges."""
+
+    env: str
+    """Task by full name, for example metaworld/faucet-close."""
+    run_dir: Path
+    """Where metrics, checkpoints and roll-outs go; an interrupted run there is continued."""
+    reward: str = "nano"
+    """nano, a checkpoint folder, oracle, ramp, random or constant:VALUE."""
+    task: str | None = None
+    """A wording that replaces the task's own sentence."""
+    observation: Literal["state", "pixels"] = "state"
+    """What the policy sees: the state vector, or two pictures and proprioception."""
+    episodes: int = Field(400, gt=0)
+    """Training episodes in all."""
+    n_envs: int = Field(8, gt=0)
+    """Episodes that run side by side and are judged in one batch."""
+    seed: int = 0
+    """Seeds networks, exploration and the layouts of the training episodes."""
+    random_episodes: int = Field(16, ge=0)
+    """Episodes of uniformly random actions at the start."""
+    updates_per_episode: int = Field(60, ge=0)
+    """Gradient steps per training episode."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Adam's, for actor, critic and entropy."""
+    gamma: float = Field(0.95, gt=0, lt=1)
+    """Discount per decision."""
+    batch_size: int = Field(256, gt=0)
+    """Transitions per gradient step."""
+    score_every: int = Field(2, gt=0)
+    """Take and judge a picture every this many decisions; the reward between is interpolated."""
+    think: bool = False
+    """Let the model write reasoning for every judged picture (slower); else one forward pass."""
+    from_zero_weight: float = Field(0.5, ge=0, le=1)
+    """Share of the read that knows no earlier number."""
+    psi: float = Field(1.0, gt=0)
+    """Reward per decision is psi * clip(progress, -c, c) / 100."""
+    clip: float = Field(100.0, gt=0, le=100)
+    """The c of the line above, percent."""
+    failure: Literal["hold", "drop_episode", "raise"] = "hold"
+    """What a reply that cannot be read means."""
+    judged_success_at: float = Field(0.5, gt=0, lt=1)
+    """An episode counts as judged successful when its success probability ever reaches this."""
+    eval_episodes: int = Field(20, gt=0)
+    """Episodes of each evaluation (fixed layouts, deterministic policy, truth only)."""
+    eval_every: int = Field(96, gt=0)
+    """Training episodes between evaluations."""
+    checkpoint_every: int = Field(48, gt=0)
+    """Training episodes between checkpoints."""
+    threads: int = Field(2, gt=0)
+    """CPU threads."""
+    tensorboard: bool = False
+    """Also write TensorBoard files."""

@@ -1,0 +1,62 @@
+"""From finished roll-outs to the reward of every decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sole.data.episode import EpisodeScore
+from sole.progress.reward import FailurePolicy, apply_failure_policy, level_reward
+from sole.protocol.chain import interpolate_scores
+from sole.rewarders.base import RewardModel
+from sole.rl.envs import Rollout
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One roll-out's rewards, and what the model said of it.
+
+    Attributes:
+        rewards: ``(T-1,)`` float32, the reward of each decision; None when the episode is dropped.
+        judged_progress: ``(T,)`` percent at every moment, NaN when dropped.
+        score: The model's verdict on the pictured moments.
+    """
+
+    rewards: np.ndarray | None
+    judged_progress: np.ndarray
+    score: EpisodeScore
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Turns a reward model into rewards: level form, interpolated between pictured moments.
+
+    Attributes:
+        model: Sees pictures and the instruction, never the truth, unless it is the oracle.
+        psi: Scale of the reward (SOLE-R1's psi).
+        clip: Progress is clipped to [-clip, clip] percent first.
+        failure: What a failed read means: hold, drop_episode or raise.
+        privileged: Show the truth to the model; the oracle's only.
+    """
+
+    model: RewardModel
+    psi: float = 1.0
+    clip: float = 100.0
+    failure: FailurePolicy = "hold"
+    privileged: bool = False
+
+    def __call__(self, rollouts: Sequence[Rollout]) -> list[Judgement]:
+        """Judge all roll-outs in one batch."""
+        episodes = [r.with_truth() if self.privileged else r.shown() for r in rollouts]
+        scores = self.model.score(episodes)
+        return [self._judge(r, s) for r, s in zip(rollouts, scores, strict=True)]
+
+    def _judge(self, rollout: Rollout, score: EpisodeScore) -> Judgement:
+        held = apply_failure_policy(score, self.failure).progress
+        if held is None:
+            return Judgement(None, np.full(rollout.n_frames, np.nan, np.float32), score)
+        progress = interpolate_scores(held, rollout.view_frames, rollout.n_frames)
+        rewards = level_reward(progress, psi=self.psi, clip=self.clip)[1:]
+        return Judgement(np.asarray(rewards, np.float32), np.asarray(progress, np.float32), score)

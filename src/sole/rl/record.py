@@ -1,0 +1,95 @@
+"""What a run says about itself: judged and true success side by side, and filmed roll-outs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sole.data.episode import EpisodeScore
+from sole.rl.envs import Rollout
+from sole.rl.judge import Judgement
+from sole.run import write_atomically
+
+
+def round_metrics(
+    rollouts: Sequence[Rollout], judged: Sequence[Judgement], judged_success_at: float
+) -> dict[str, float]:
+    """Means over one round's episodes; success is *ever*, progress is at the last moment."""
+    return {
+        "judged_success": float(np.mean([_judged_success(j, judged_success_at) for j in judged])),
+        "true_success": float(np.mean([r.truth.any_success for r in rollouts])),
+        "judged_progress_final": _mean([j.judged_progress[-1] for j in judged]),
+        "true_progress_final": float(np.mean([r.truth.true_progress[-1] for r in rollouts])),
+        "dropped": float(sum(j.rewards is None for j in judged)),
+    }
+
+
+def eval_metrics(rollouts: Sequence[Rollout]) -> dict[str, Any]:
+    """True success over evaluation episodes with its Wilson 95 percent interval."""
+    wins = sum(r.truth.any_success for r in rollouts)
+    low, high = wilson(wins, len(rollouts))
+    held = float(np.mean([r.truth.true_success[-1] for r in rollouts]))
+    final = float(np.mean([r.truth.true_progress[-1] for r in rollouts]))
+    return {
+        "true_success": wins / len(rollouts),
+        "true_success_low": low,
+        "true_success_high": high,
+        "held_success": held,
+        "true_progress_final": final,
+        "n_episodes": len(rollouts),
+    }
+
+
+def wilson(wins: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (1927).
+
+    Example:
+        >>> low, high = wilson(15, 20)
+        >>> round(low, 2), round(high, 2)
+        (0.53, 0.89)
+    """
+    share, square = wins / n, z * z / n
+    centre = (share + square / 2) / (1 + square)
+    half = z * math.sqrt(share * (1 - share) / n + square / (4 * n)) / (1 + square)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def save_rollout(
+    folder: Path, name: str, rollout: Rollout, score: EpisodeScore, episode: int
+) -> None:
+    """Write one filmed episode: frames and curves as npz, words as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frames, truth = rollout.view_frames, rollout.truth
+    views = {v: np.stack([moment[v] for moment in rollout.views]) for v in rollout.views[0]}
+    np.savez_compressed(
+        folder / f"{name}.npz",
+        true_progress=truth.true_progress[frames],
+        true_success=truth.true_success[frames],
+        judged_progress=score.judged_progress,
+        **views,  # type: ignore[arg-type]
+    )
+    words = {
+        "task": rollout.task,
+        "reasoning": list(score.reasoning),
+        "episode": episode,
+        "step": episode * len(rollout.actions),
+        "model_id": score.model_id,
+    }
+    write_atomically(folder / f"{name}.json", json.dumps(words, indent=1))
+
+
+def _judged_success(judgement: Judgement, at: float) -> bool:
+    probabilities = judgement.score.judged_success
+    if np.all(np.isnan(probabilities)):  # a model that does not say: 95 percent is as good as done
+        return bool(np.nanmax(judgement.score.judged_progress) >= 95.0)
+    return bool(np.nanmax(probabilities) >= at)
+
+
+def _mean(values: Sequence[float]) -> float:
+    kept = [v for v in values if not np.isnan(v)]
+    return float(np.mean(kept)) if kept else float("nan")

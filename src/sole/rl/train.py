@@ -1,0 +1,227 @@
+"""``sole rl``: act, have the episodes judged, learn; report judged against true success.
+
+One round is ``n_envs`` episodes. Everything random in a round follows from (seed, round), and
+checkpoints lie between rounds, so a killed run that is resumed ends like one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from sole.config import parse_config
+from sole.console import progress_bar, stdout
+from sole.errors import ConfigError
+from sole.rewarders.base import RewardModel
+from sole.rewarders.load import load_reward_model
+from sole.rl.agent import SacAgent, reseed
+from sole.rl.config import RlConfig
+from sole.rl.envs import Rollout, observation_space, roll_out
+from sole.rl.judge import Judge, Judgement
+from sole.rl.record import eval_metrics, round_metrics, save_rollout
+from sole.run import Run
+from sole.sims.base import TaskEnv
+from sole.sims.registry import make_env
+
+_EVAL_SEED = 10_000_000
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of ``sole rl``."""
+    last = train(parse_config(RlConfig, argv, "sole rl"))
+    stdout.print(
+        f"true success {last['true_success']:.0%} "
+        f"[{last['true_success_low']:.0%}, {last['true_success_high']:.0%}] "
+        f"over {last['n_episodes']} evaluation episodes after {last['episode']} episodes"
+    )
+    return 0
+
+
+def train(
+    config: RlConfig, *, envs: Sequence[TaskEnv] | None = None, model: RewardModel | None = None
+) -> dict[str, Any]:
+    """Run or continue the training; return the last evaluation.
+
+    Args:
+        config: Settings.
+        envs: Ready environments instead of ``config.env`` (tests, your own tasks).
+        model: A ready reward model instead of ``config.reward``.
+    """
+    torch.set_num_threads(config.threads)
+    return _Training(config, list(envs) if envs else _make_envs(config), model).run()
+
+
+def _make_envs(config: RlConfig) -> list[TaskEnv]:
+    if config.env.startswith("worlds/"):
+        return [make_env(config.env, seed=k) for k in range(config.n_envs)]
+    return [make_env(config.env) for _ in range(config.n_envs)]
+
+
+def _make_model(config: RlConfig) -> RewardModel:
+    return load_reward_model(
+        config.reward,
+        think="always" if config.think else "fast",
+        from_zero_weight=config.from_zero_weight,
+    )
+
+
+@dataclass
+class Clock:
+    """Seconds spent in each part of a round."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Any:
+        """Add the block's duration to ``name``."""
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def take(self) -> dict[str, float]:
+        """Return and forget what was measured."""
+        taken, self.seconds = self.seconds, {}
+        return {f"{name}_seconds": round(s, 3) for name, s in taken.items()}
+
+
+class _Training:
+    def __init__(self, config: RlConfig, envs: list[TaskEnv], model: RewardModel | None):
+        if len(envs) != config.n_envs:
+            raise ConfigError(f"n_envs is {config.n_envs}, but {len(envs)} environments were given")
+        self.config, self.envs = config, envs
+        self.oracle = config.reward == "oracle"
+        self.judge = Judge(
+            model or _make_model(config), config.psi, config.clip, config.failure, self.oracle
+        )
+        space = observation_space(envs[0], config.observation)
+        self.agent = SacAgent(
+            space, envs[0].action_space, seed=config.seed,
+            buffer_size=config.episodes * envs[0].max_steps,
+            settings={"learning_rate": config.learning_rate, "gamma": config.gamma,
+                      "batch_size": config.batch_size},
+        )  # fmt: skip
+        self.run_ = Run(config.run_dir, config, {"env": config.env, "reward_model": self.judge.model.model_id})
+        self.clock = Clock()
+
+    def run(self) -> dict[str, Any]:
+        config = self.config
+        done = self._resume()
+        last: dict[str, Any] = {}
+        with progress_bar("episodes", total=config.episodes, completed=done) as advance:
+            if done == 0:
+                self._film("start", 0)
+            while done < config.episodes:
+                before, done = done, done + config.n_envs
+                self._round(before)
+                half = config.episodes // 2
+                if before < half <= done:
+                    self._film("middle", done)
+                final = done >= config.episodes
+                if final or before // config.eval_every < done // config.eval_every:
+                    last = self._evaluate(done)
+                if final or before // config.checkpoint_every < done // config.checkpoint_every:
+                    with self.run_.checkpoint(done) as folder:
+                        self.agent.save(folder)
+                advance(config.n_envs)
+            self._film("end", done)
+        return last or next(m for m in reversed(self.run_.metrics()) if m["kind"] == "eval")
+
+    def _resume(self) -> int:
+        done = self.run_.resume_step
+        kept = done * self.envs[0].max_steps
+        self.run_.cut_metrics(kept)
+        if done:
+            self.agent.load(self.run_.checkpoints()[-1])
+        return done
+
+    def _round(self, done: int) -> None:
+        """Collect ``n_envs`` episodes, have them judged, store them, learn."""
+        config, agent = self.config, self.agent
+        number = done // config.n_envs
+        reseed(config.seed, number)
+        seeds = _seeds(config.seed, done, config.n_envs)
+        random = done < config.random_episodes
+        with self.clock.part("collect"):
+            rollouts = self._roll_out(seeds, self._random if random else self._explore)
+        if agent.scaling.mean is None and config.observation == "state":
+            agent.scaling.fit(rollouts)
+        with self.clock.part("reward_model"):
+            judged = self.judge(rollouts)
+        for rollout, judgement in zip(rollouts, judged, strict=True):
+            if judgement.rewards is not None:
+                agent.store(rollout, judgement.rewards)
+        with self.clock.part("learn"):
+            if not random:
+                agent.learn(config.updates_per_episode * config.n_envs)
+        self._log_round(done + config.n_envs, rollouts, judged)
+
+    def _log_round(self, done: int, rollouts: list[Rollout], judged: list[Judgement]) -> None:
+        values = round_metrics(rollouts, judged, self.config.judged_success_at)
+        calls = self.judge.model.costs.model_calls
+        step = done * self.envs[0].max_steps
+        self.run_.log(
+            step, kind="episodes", episode=done, reward_model_calls=calls, **values, **self.clock.take()
+        )
+        if self.config.tensorboard:
+            self._tensorboard(step, values)
+
+    def _tensorboard(self, step: int, values: dict[str, float]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(self.config.run_dir / "tensorboard"))
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+        writer.close()
+
+    def _evaluate(self, done: int) -> dict[str, Any]:
+        """Deterministic policy on fixed layouts; nothing of it reaches the learner."""
+        rollouts: list[Rollout] = []
+        with self.clock.part("evaluate"):
+            for first in range(0, self.config.eval_episodes, self.config.n_envs):
+                count = min(self.config.n_envs, self.config.eval_episodes - first)
+                seeds = [_EVAL_SEED + first + k for k in range(count)]
+                rollouts += self._roll_out(seeds, self._exploit, render=False)
+        values = {"episode": done, **eval_metrics(rollouts)}
+        self.run_.log(done * self.envs[0].max_steps, kind="eval", **values, **self.clock.take())
+        return values
+
+    def _film(self, name: str, done: int) -> None:
+        """Record one evaluation episode with the model's reasoning under its frames."""
+        reseed(self.config.seed, 1_000_000 + done)
+        act = self._random if done == 0 else self._exploit
+        rollout = roll_out(
+            self.envs[:1], [_EVAL_SEED], act, kind=self.config.observation, task=self.config.task
+        )[0]
+        thinking = getattr(self.judge.model, "thinking", None)
+        model = thinking() if thinking else self.judge.model
+        score = model.score([rollout.with_truth() if self.oracle else rollout.shown()])[0]
+        save_rollout(self.config.run_dir / "rollouts", name, rollout, score, done)
+
+    def _roll_out(self, seeds: list[int], act: Any, *, render: bool = True) -> list[Rollout]:
+        config = self.config
+        return roll_out(
+            self.envs[: len(seeds)], seeds, act, kind=config.observation, render=render,
+            every=config.score_every, task=config.task,
+        )  # fmt: skip
+
+    def _random(self, observations: list[Any]) -> np.ndarray:
+        shape = self.envs[0].action_space.shape or ()
+        return np.random.uniform(-1, 1, (len(observations), *shape)).astype(np.float32)  # noqa: NPY002
+
+    def _explore(self, observations: list[Any]) -> np.ndarray:
+        return self.agent.act(observations, deterministic=False)
+
+    def _exploit(self, observations: list[Any]) -> np.ndarray:
+        return self.agent.act(observations, deterministic=True)
+
+
+def _seeds(seed: int, first: int, count: int) -> list[int]:
+    """Layout seeds of training episodes ``first`` .. ``first + count``; far from evaluation's."""
+    numbers = np.random.SeedSequence([seed, 77]).generate_state(first + count)
+    return [int(n) % _EVAL_SEED for n in numbers[first:]]
