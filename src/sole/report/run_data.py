@@ -155,7 +155,8 @@ def _read_rollout(folder: Path, name: str) -> RolloutRecord:
     notes = _read_json(folder / f"{name}.json")
     path = folder / f"{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here because np.load leaves the file open when it is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             views = {view: arrays[view] for view in VIEW_NAMES if view in arrays.files}
             truth = Truth(arrays["true_progress"], arrays["true_success"])
             judged = arrays["judged_progress"]

@@ -166,7 +166,7 @@ def _eval_facts(last: Mapping[str, Any]) -> dict[str, str]:
     return {
         label: form.format(last[name])
         for name, (label, form) in names.items()
-        if last.get(name) is not None
+        if np.isfinite(column((last,), name)[0])
     }
 
 
