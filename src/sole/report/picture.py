@@ -91,7 +91,7 @@ def _draw_progress(axes: Axes, record: RolloutRecord) -> None:
     seconds = np.arange(record.episode.n_frames) / record.episode.fps
     truth = record.episode.truth
     if truth is not None:
-        axes.plot(seconds, truth.true_progress, color=_TRUE, label="true")
+        axes.plot(seconds, truth.true_progress, color=_TRUE, linewidth=3, label="true")
     axes.plot(seconds, record.score.judged_progress, color=_JUDGED, label="judged")
     axes.set(xlabel="time (s)", ylabel="progress (%)", title=f"roll-out at the {record.name}")
     _finish(axes)
@@ -99,12 +99,14 @@ def _draw_progress(axes: Axes, record: RolloutRecord) -> None:
 
 def _draw_success(axes: Axes, run: RunData) -> None:
     window, episodes = smoothing_window(run.episodes), column(run.episodes, "episode")
-    for name, colour in (("true", _TRUE), ("judged", _JUDGED)):
+    for name, colour, width_pt in (("true", _TRUE, 3), ("judged", _JUDGED, 1.5)):
         values = rolling_mean(column(run.episodes, f"{name}_success"), window)
-        axes.plot(episodes, values, color=colour, label=name)
+        axes.plot(episodes, values, color=colour, linewidth=width_pt, label=name)
     if run.evals:
         at, true = column(run.evals, "episode"), column(run.evals, "true_success")
-        axes.plot(at, true, "o", color=_TRUE, markersize=4, label="true, evaluated")
+        axes.plot(at, true, "o", color=_TRUE, markersize=4, label="true, evaluated (95%)")
+        low, high = column(run.evals, "true_success_low"), column(run.evals, "true_success_high")
+        axes.vlines(at, low, high, color=_TRUE, linewidth=1)
     axes.set(xlabel="training episodes", ylabel="success rate", ylim=(-0.03, 1.03),
              title="judged and true success")  # fmt: skip
     _finish(axes)
