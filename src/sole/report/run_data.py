@@ -137,6 +137,19 @@ def rolling_mean(values: np.ndarray, window: int) -> np.ndarray:
     return np.where(n > 0, (sums[ends] - sums[starts]) / np.maximum(n, 1), np.nan)
 
 
+def counted_total(counter: np.ndarray) -> float:
+    """What a running count reached in all, when each resumption of the run began it again at 0.
+
+    Example:
+        >>> counted_total(np.array([10.0, 25.0, np.nan, 5.0, 9.0]))
+        34.0
+    """
+    known = counter[np.isfinite(counter)]
+    if not len(known):
+        return 0.0
+    return float(known[np.append(np.diff(known) < 0, True)].sum())
+
+
 def smoothing_window(lines: tuple[Mapping[str, Any], ...]) -> int:
     """Lines to average over so that success by the episode becomes a curve: a tenth, 1 to 40."""
     return int(np.clip(round(len(lines) / 10), 1, 40))

@@ -12,7 +12,14 @@ import numpy as np
 from sole.report.chart import Axis, Series, line_chart
 from sole.report.picture import write_training_picture
 from sole.report.player import document, numbers, player
-from sole.report.run_data import RunData, column, read_run, rolling_mean, smoothing_window
+from sole.report.run_data import (
+    RunData,
+    column,
+    counted_total,
+    read_run,
+    rolling_mean,
+    smoothing_window,
+)
 from sole.run import write_atomically
 
 __all__ = ["write_training_picture", "write_training_report"]
@@ -132,14 +139,12 @@ def _fact_table(run: RunData) -> str:
 
 def _facts(run: RunData) -> dict[str, str]:
     facts = {"environment steps (decisions)": f"{_last(run, 'step'):,.0f}"}
-    totals = {
-        "reward-model calls": ("reward_model_calls", "{:,.0f}"),
-        "reward-model seconds": ("reward_model_seconds", "{:,.1f}"),
-    }
-    for label, (name, form) in totals.items():
-        values = column(run.episodes, name)
-        if np.isfinite(values).any():
-            facts[label] = form.format(float(np.nansum(values)))
+    calls = column(run.episodes, "reward_model_calls")  # a running count, unlike the seconds
+    if np.isfinite(calls).any():
+        facts["reward-model calls"] = f"{counted_total(calls):,.0f}"
+    seconds = column(run.episodes, "reward_model_seconds")
+    if np.isfinite(seconds).any():
+        facts["reward-model seconds"] = f"{np.nansum(seconds):,.1f}"
     if run.evals:
         facts |= _eval_facts(run.evals[-1])
     facts["wall time"] = f"{run.minutes:.1f} minutes"
