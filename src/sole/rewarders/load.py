@@ -6,11 +6,12 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from sole.errors import ConfigError
+from sole.errors import ConfigError, ModelError
 from sole.rewarders.base import RewardModel
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 
 CHOICES = ("nano", "ramp", "random", "constant:50", "oracle")
+_CHECKPOINT_FILES = ("config.json", "model.safetensors")
 THINKING = ("always", "fast", "auto")
 Think = Literal["always", "fast", "auto"]
 
@@ -31,7 +32,8 @@ def load_reward_model(
         options: Further settings of the nano model (``device``, ``from_zero_weight``).
 
     Raises:
-        ConfigError: If there is no such model; the message lists those there are.
+        ConfigError: If there is no such model (the message lists those there are), or the folder
+            holds no checkpoint.
         ModelError: If the checkpoint cannot be loaded.
 
     Example:
@@ -43,13 +45,30 @@ def load_reward_model(
     if think not in THINKING:
         raise ConfigError(f"think: expected one of {', '.join(THINKING)}, got {think!r}")
     if name == "nano" or Path(name).is_dir():
-        from sole.rewarders.sole import load_sole
-
-        return load_sole(name, think=think == "always", every=every, **options)
+        return _load_sole(name, think=think == "always", every=every, **options)
     control = _control(name, seed)
     if control is None:
         raise ConfigError(_unknown(name))
     return control
+
+
+def _load_sole(name: str, **options: Any) -> RewardModel:
+    lacking = [f for f in _CHECKPOINT_FILES if name != "nano" and not (Path(name) / f).is_file()]
+    if lacking:
+        raise ConfigError(
+            f"model {name}: no {' and no '.join(lacking)} in this folder; expected a checkpoint as "
+            "save_pretrained writes it (sole sft: the folder it names when it is done)"
+        )
+    # Imported only now: torch and transformers take seconds that the controls do not need.
+    from safetensors import SafetensorError
+
+    from sole.rewarders.sole import load_sole
+
+    try:
+        return load_sole(name, **options)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model {name}: cannot be loaded ({reason})") from error
 
 
 def _control(name: str, seed: int) -> RewardModel | None:
