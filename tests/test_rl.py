@@ -1,0 +1,168 @@
+"""The RL loop on worlds with known answers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_env import LeakyEnv, PointEnv
+
+from sole.data.episode import EpisodeScore, StepScore
+from sole.rewarders.controls import Constant, Oracle
+from sole.rl.config import RlConfig
+from sole.rl.envs import roll_out
+from sole.rl.judge import Judge
+from sole.rl.record import wilson
+from sole.rl.train import train
+
+TINY = {"n_envs": 4, "random_episodes": 8, "updates_per_episode": 4, "batch_size": 32, "threads": 1}
+
+
+def config(folder: Path, **changes) -> RlConfig:
+    settings = {"env": "fake/point", "episodes": 16, "eval_episodes": 4, "eval_every": 8, **TINY}
+    return RlConfig(run_dir=folder, **{**settings, **changes})
+
+
+class PixelJudge(Constant):
+    """Judges by the distance between the red and the green pixel: pictures are all it sees."""
+
+    def score(self, episodes):
+        scores = []
+        for episode in episodes:
+            assert episode.truth is None, "a reward model must not be shown the truth"
+            distances = [self._distance(frame) for frame in episode.views["external"]]
+            steps = [StepScore(float(np.clip(100 * (1 - d / distances[0]), -100, 100))) for d in distances]
+            scores.append(EpisodeScore((StepScore(0.0), *steps[1:]), self.model_id, episode.task))
+        return scores
+
+    @staticmethod
+    def _distance(frame):
+        places = []
+        for channel in (0, 1):
+            found = np.argwhere(frame[..., channel])
+            places.append(found[0] if len(found) else None)
+        if places[0] is None or places[1] is None:
+            return 0.0
+        return float(np.linalg.norm(places[0] - places[1])) + 0.1
+
+
+def test_agent_never_touches_reward_or_info_of_the_simulator(tmp_path):
+    envs = [LeakyEnv() for _ in range(4)]
+    last = train(config(tmp_path), envs=envs, model=PixelJudge(0.0))
+    assert last["n_episodes"] == 4
+
+
+def test_poisoned_env_does_raise_when_touched():
+    env = LeakyEnv()
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step(np.zeros(2))
+    for use in (lambda: reward + 1, lambda: float(reward), lambda: bool(reward), lambda: info["success"]):
+        with pytest.raises(AssertionError, match="touched"):
+            use()
+
+
+def test_rewards_are_the_judged_level_at_the_next_moment():
+    rollouts = roll_out([PointEnv()], [3], lambda o: np.ones((len(o), 2)), every=1)
+    judgement = Judge(Oracle(), psi=2.0, privileged=True)(rollouts)[0]
+    expected = 2.0 * rollouts[0].truth.true_progress[1:] / 100
+    np.testing.assert_allclose(judgement.rewards, expected, rtol=1e-5)
+
+
+def test_rewards_between_judged_moments_are_interpolated():
+    rollout = roll_out([PointEnv()], [3], lambda o: np.ones((len(o), 2)), every=5)[0]
+    assert list(rollout.view_frames) == [0, 5, 10]
+    judged = Judge(Oracle(), privileged=True)([rollout])[0].judged_progress
+    at = rollout.truth.true_progress
+    np.testing.assert_allclose(judged[2], 0.6 * at[0] + 0.4 * at[5], rtol=1e-4)
+
+
+def test_failed_reads_drop_the_episode_when_asked_to():
+    class Broken(Constant):
+        def score(self, episodes):
+            step = StepScore(None, error="no number")
+            return [EpisodeScore((StepScore(0.0), *([step] * (e.n_frames - 1))), "broken") for e in episodes]
+
+    rollout = roll_out([PointEnv()], [1], lambda o: np.zeros((len(o), 2)))
+    assert Judge(Broken(0.0), failure="drop_episode")(rollout)[0].rewards is None
+
+
+def test_same_seed_gives_the_same_run(tmp_path):
+    results = []
+    for name in ("a", "b"):
+        train(config(tmp_path / name), envs=[PointEnv() for _ in range(4)], model=PixelJudge(0.0))
+        results.append(comparable(tmp_path / name))
+    assert results[0] == results[1]
+
+
+def test_pixel_observations_train(tmp_path):
+    settings = {"observation": "pixels", "episodes": 8, "random_episodes": 4, "batch_size": 8}
+
+    class Bigger(PointEnv):
+        def views(self):
+            return {k: np.kron(v, np.ones((3, 3, 1), np.uint8)) for k, v in super().views().items()}
+
+    last = train(config(tmp_path, **settings), envs=[Bigger() for _ in range(4)], model=Constant(0.0))
+    assert last["episode"] == 8
+
+
+@pytest.mark.slow
+def test_oracle_reward_teaches_and_constant_reward_teaches_nothing(tmp_path):
+    settings = {"episodes": 160, "updates_per_episode": 20, "eval_episodes": 20, "eval_every": 160}
+    finals = {}
+    for name, model in (("oracle", Oracle()), ("constant:0", Constant(0.0))):
+        run = config(tmp_path / name.replace(":", ""), reward=name, **settings)
+        finals[name] = train(run, envs=[PointEnv() for _ in range(4)], model=model)["held_success"]
+    assert finals["oracle"] >= 0.8
+    assert finals["constant:0"] <= 0.3
+
+
+def test_killed_and_resumed_run_ends_like_an_unbroken_one(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    start(whole).wait(timeout=200)
+    process = start(broken)
+    wait_for_checkpoint(broken)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert start(broken).wait(timeout=200) == 0
+    assert comparable(whole) == comparable(broken)
+    last = "checkpoints/step_00000024/policy.safetensors"
+    assert (whole / last).read_bytes() == (broken / last).read_bytes()
+
+
+def start(folder: Path) -> subprocess.Popen:
+    code = (
+        "import sys; sys.path[:0] = [sys.argv[2]]\n"
+        "from fake_env import PointEnv\nfrom pathlib import Path\n"
+        "from sole.rl.config import RlConfig\nfrom sole.rl.train import train\n"
+        "from sole.rewarders.controls import Oracle\n"
+        "c = RlConfig(env='fake/point', reward='oracle', run_dir=Path(sys.argv[1]), episodes=24,"
+        " n_envs=4, random_episodes=4, updates_per_episode=8, batch_size=32, threads=1,"
+        " eval_episodes=4, eval_every=8, checkpoint_every=4)\n"
+        "train(c, envs=[PointEnv() for _ in range(4)], model=Oracle())\n"
+    )
+    return subprocess.Popen([sys.executable, "-c", code, str(folder), str(Path(__file__).parent)])
+
+
+def wait_for_checkpoint(folder: Path) -> None:
+    for _ in range(3000):
+        if list(folder.glob("checkpoints/step_*")):
+            return
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint was written")
+
+
+def comparable(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    timed = ("wall_s", "_seconds", "reward_model_calls")
+    return [{k: v for k, v in line.items() if not k.endswith(timed)} for line in lines]
+
+
+def test_wilson_interval_contains_the_share():
+    for wins in range(11):
+        low, high = wilson(wins, 10)
+        assert 0 <= low <= wins / 10 <= high <= 1
