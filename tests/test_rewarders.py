@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sole.data.episode import EpisodeScore, StepScore, make_example_episode
-from sole.errors import ConfigError
+from sole.errors import ConfigError, ModelError
 from sole.rewarders.base import RewardModel
 from sole.rewarders.check import check_reward_model
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
@@ -174,3 +174,36 @@ def test_a_folder_that_is_not_there_is_refused():
 def test_an_unknown_way_of_thinking_is_refused():
     with pytest.raises(ConfigError, match="always, fast, auto"):
         load_reward_model("ramp", think="never")
+
+
+def make_folder(folder):
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).touch()
+    return str(folder)
+
+
+def test_nano_and_folders_are_given_to_the_loader_of_the_real_model(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("sole.rewarders.sole.load_sole", lambda name, **o: asked.append((name, o)))
+    folder = make_folder(tmp_path)
+    load_reward_model("nano", think=True, every=2)
+    load_reward_model(folder, from_zero_weight=0.0)
+    assert asked == [
+        ("nano", {"think": True, "every": 2}),
+        (folder, {"think": False, "every": 1, "from_zero_weight": 0.0}),
+    ]
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ConfigError, match=r"no config\.json in this folder"):
+        load_reward_model(str(tmp_path))
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch):
+    def broken(name, **options):
+        raise RuntimeError("sizes differ\nand a long report")
+
+    monkeypatch.setattr("sole.rewarders.sole.load_sole", broken)
+    with pytest.raises(ModelError, match=r"cannot be loaded \(sizes differ\)$"):
+        load_reward_model(make_folder(tmp_path))
