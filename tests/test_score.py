@@ -310,6 +310,7 @@ def test_failed_frames_are_shown_and_only_a_full_failure_is_an_error(
     assert "no answer" in text
     assert "[b]broke[/b]" in text
     assert f"{len(failing & set(range(6)))} without an answer" in text
+    assert ("no progress could be read" in text) == (code == 1)
 
 
 def test_every_asks_only_for_some_frames_and_the_last(video, capsys, monkeypatch):

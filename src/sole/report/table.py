@@ -37,7 +37,9 @@ class Scored:
 
     @property
     def final(self) -> StepScore | None:
-        """The last step that has a progress, or None."""
+        """The last step that has a progress; None when every answer failed: never a silent 0."""
+        if self.all_failed:
+            return None
         known = [step for step in self.score.steps if step.progress is not None]
         return known[-1] if known else None
 
