@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SoleError as error:
         _write(sys.stderr, f"sole {verb}: {error}")
         return error.exit_code
+    except BrokenPipeError:  # `sole score --help | head`: the reader has gone, nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         _write(sys.stderr, f"sole {verb}: stopped")
         return 130

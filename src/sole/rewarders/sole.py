@@ -74,6 +74,10 @@ class SoleRewardModel:
         """The same model writing its reasoning at every scored frame."""
         return SoleRewardModel(self.reader, replace(self.decoding, think=True))
 
+    def fast(self) -> SoleRewardModel:
+        """The same model without words: one forward pass per read."""
+        return SoleRewardModel(self.reader, replace(self.decoding, think=False))
+
     def score(self, episodes: Sequence[Episode]) -> list[EpisodeScore]:
         """Judge every frame; episodes move through time together, shorter ones end early."""
         began = time.perf_counter()

@@ -75,6 +75,7 @@ def save_rollout(
     )
     words = {
         "task": rollout.task,
+        "fps": rollout.fps,
         "reasoning": list(score.reasoning),
         "episode": episode,
         "step": episode * len(rollout.actions),

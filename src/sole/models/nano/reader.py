@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
 from transformers import AutoTokenizer
 
@@ -53,6 +54,7 @@ class NanoReader:
         weights = folder / "model.safetensors"
         if not weights.exists():
             raise ModelError(f"no nano weights in {folder}: expected {weights.name}; see `sole doctor`")
+        transformers.utils.logging.disable_progress_bar()
         self.model = SoleNanoForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         self.model.eval().to(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)

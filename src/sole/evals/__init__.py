@@ -1,0 +1,1 @@
+"""Measuring a reward model against the truth, beside rows that must not win."""

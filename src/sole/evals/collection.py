@@ -1,0 +1,73 @@
+"""The episodes a reward model is measured on: fixed seeds, many kinds of policies, kept on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sole.console import progress_bar
+from sole.data.episode import Episode, Truth
+from sole.synth.collect import collect_episode
+
+#: Policies of the evaluation, in turn: two experts in ten, the rest goes wrong in different ways.
+POLICIES = (
+    "expert", "noisy", "expert_then_random", "undo", "near_miss",
+    "expert", "stop_short", "random", "perturb_and_recover", "push_away",
+)  # fmt: skip
+
+
+def collect(
+    env_names: Sequence[str], per_task: int, seed: int, cache: Path, n_frames: int = 26
+) -> list[Episode]:
+    """Simulate (or read back) ``per_task`` episodes of each task.
+
+    Evaluation seeds start at ``seed`` and never coincide with a training plan's draws by design:
+    those are drawn at random from 2**31 numbers, and tasks differ anyway.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    episodes = []
+    with progress_bar("collecting", total=len(env_names) * per_task) as advance:
+        for env_name in env_names:
+            for k in range(per_task):
+                policy = POLICIES[k % len(POLICIES)]
+                name = f"{env_name.replace('/', '-')}-{policy}-{seed + k}-{n_frames}.npz"
+                episodes.append(_episode(cache / name, env_name, policy, seed + k, n_frames))
+                advance(1)
+    return episodes
+
+
+def _episode(path: Path, env_name: str, policy: str, seed: int, n_frames: int) -> Episode:
+    if not path.exists():
+        _write(path, collect_episode(env_name, policy, seed, n_frames=n_frames))
+    return _read(path)
+
+
+def _write(path: Path, episode: Episode) -> None:
+    truth = episode.truth
+    assert truth is not None
+    about = {
+        "task": episode.task, "fps": episode.fps, "suite": episode.suite, "seed": episode.seed,
+        "env_name": episode.env_name, "policy": episode.policy, "facts": truth.facts,
+    }  # fmt: skip
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(
+        temporary,
+        **{f"view_{name}": frames for name, frames in episode.views.items()},  # type: ignore[arg-type]
+        true_progress=truth.true_progress,
+        true_success=truth.true_success,
+        about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+    )
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> Episode:
+    with np.load(path, allow_pickle=False) as data:
+        about = json.loads(bytes(data["about"]))
+        facts = tuple(about.pop("facts"))
+        views = {k.removeprefix("view_"): data[k] for k in data.files if k.startswith("view_")}
+        truth = Truth(data["true_progress"], data["true_success"], facts)
+        return Episode(views=views, truth=truth, **about)

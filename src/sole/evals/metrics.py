@@ -1,0 +1,169 @@
+"""The metrics of reward models: pure functions of arrays. Definitions also in docs/metrics.md.
+
+Sources: GVL (arXiv 2411.04549) for VOC, Robometer (arXiv 2603.02115) for Kendall and ranking,
+RoboPulse++ for falling F1. A rank correlation of a constant is 0 here, not undefined: a model that
+says nothing must not be left out of a mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Values = Sequence[float] | np.ndarray
+
+
+def ranks(values: Values) -> np.ndarray:
+    """Average ranks from 1; equal values share the mean of their places.
+
+    Example:
+        >>> ranks([10, 20, 20, 5]).tolist()
+        [2.0, 3.5, 3.5, 1.0]
+    """
+    array = np.asarray(values, float)
+    _, where, counts = np.unique(array, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[where.reshape(-1)]
+
+
+def pearson(one: Values, two: Values) -> float:
+    """Linear correlation in [-1, 1]; 0 when either is constant.
+
+    Example:
+        >>> round(pearson([1, 2, 3], [2, 4, 6]), 6), pearson([1, 1], [1, 2])
+        (1.0, 0.0)
+    """
+    a, b = np.asarray(one, float), np.asarray(two, float)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"correlation: expected equal 1-d shapes, got {a.shape} and {b.shape}")
+    a, b = a - a.mean(), b - b.mean()
+    size = math.sqrt(float(a @ a) * float(b @ b))
+    return float(np.clip(a @ b / size, -1.0, 1.0)) if size > 1e-12 else 0.0
+
+
+def spearman(one: Values, two: Values) -> float:
+    """Rank correlation in [-1, 1]; 0 when either is constant.
+
+    Example:
+        >>> round(spearman([1, 2, 3], [1, 8, 27]), 6)
+        1.0
+    """
+    return pearson(ranks(one), ranks(two))
+
+
+def voc(judged: Values) -> float:
+    """Value-order correlation (GVL): Spearman of the judged values with time; 0 for a flat curve.
+
+    Means something on successful expert videos only; a ramp wins it, so a static video stands
+    beside it always.
+
+    Example:
+        >>> voc([0, 10, 30]), voc([5, 5, 5])
+        (1.0, 0.0)
+    """
+    return spearman(judged, np.arange(len(judged)))
+
+
+def mae(judged: Values, true: Values) -> float:
+    """Mean absolute error in percent points.
+
+    Example:
+        >>> mae([0, 50], [10, 50])
+        5.0
+    """
+    return float(np.mean(np.abs(np.asarray(judged, float) - np.asarray(true, float))))
+
+
+def kendall_tau_a(one: Values, two: Values) -> float:
+    """(concordant - discordant) / all pairs; ties count 0 (Robometer).
+
+    Example:
+        >>> kendall_tau_a([1, 2, 3], [1, 3, 2])
+        0.3333333333333333
+    """
+    a, b = np.asarray(one, float), np.asarray(two, float)
+    n = len(a)
+    if n < 2:
+        return 0.0
+    signs = np.sign(a[:, None] - a[None]) * np.sign(b[:, None] - b[None])
+    return float(signs.sum() / (n * (n - 1)))
+
+
+def roc_auc(scores: Values, labels: Sequence[bool] | np.ndarray) -> float:
+    """Chance that a success scores above a failure; ties count half. NaN with one class only.
+
+    Example:
+        >>> roc_auc([0.1, 0.9, 0.5], [False, True, False])
+        1.0
+    """
+    values, truth = np.asarray(scores, float), np.asarray(labels, bool)
+    n_true, n_false = int(truth.sum()), int((~truth).sum())
+    if not n_true or not n_false:
+        return math.nan
+    above = ranks(values)[truth].sum() - n_true * (n_true + 1) / 2
+    return float(above / (n_true * n_false))
+
+
+def falling_f1(judged: Values, true: Values, least: float = 5.0) -> float:
+    """F1 of noticing that things got worse between two frames by more than ``least`` points.
+
+    NaN when nothing falls and nothing was said to fall.
+
+    Example:
+        >>> falling_f1([0, 40, 10, 20], [0, 50, 20, 30])
+        1.0
+    """
+    said, real = np.diff(np.asarray(judged, float)) < -least, np.diff(np.asarray(true, float)) < -least
+    both = int((said & real).sum())
+    wrong = int((said ^ real).sum())
+    return 2 * both / (2 * both + wrong) if both + wrong else math.nan
+
+
+def drift(judged: Values) -> float:
+    """Last minus first judged value, percent points: 0 is right for a static video.
+
+    Example:
+        >>> drift([0, 3, 7])
+        7.0
+    """
+    return float(judged[-1] - judged[0])
+
+
+def interquartile_mean(values: Values) -> float:
+    """Mean of the middle half (Agarwal et al. 2021): robust to a lucky or unlucky seed.
+
+    Example:
+        >>> interquartile_mean([0, 1, 2, 100])
+        1.5
+    """
+    array = np.sort(np.asarray(values, float))
+    cut = len(array) // 4
+    return float(array[cut : len(array) - cut].mean())
+
+
+def bootstrap_interval(
+    values: Values,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    statistic: Callable[[np.ndarray], float] | None = None,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic (the mean) over independent units.
+
+    Units must be independent: tasks or episodes, never frames. NaNs are left out.
+
+    Example:
+        >>> bootstrap_interval([2.0, 2.0, 2.0])
+        (2.0, 2.0)
+    """
+    array = np.asarray(values, float)
+    array = array[~np.isnan(array)]
+    if not len(array):
+        return math.nan, math.nan
+    rng = np.random.default_rng(seed)
+    drawn = array[rng.integers(len(array), size=(n, len(array)))]
+    means = drawn.mean(1) if statistic is None else np.array([statistic(row) for row in drawn])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

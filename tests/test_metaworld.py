@@ -1,0 +1,105 @@
+"""All 50 Meta-World tasks keep the contract of a task environment."""
+
+import numpy as np
+import pytest
+
+from sole.errors import ConfigError
+from sole.sims.base import check_task_env
+from sole.sims.metaworld import MetaWorldEnv
+from sole.sims.metaworld_tasks import TASKS
+from sole.sims.registry import make_env
+from sole.sims.staged import NEARLY, fraction, from_start, staged_progress
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_task_keeps_the_contract(name):
+    env = MetaWorldEnv(name, size_px=48)
+    check_task_env(env, n_steps=2)
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["button-press-topdown", "reach", "plate-slide-side", "pick-place"])
+def test_expert_reaches_success(name):
+    env = MetaWorldEnv(name)
+    env.reset(seed=1)
+    curve = []
+    for _ in range(env.max_steps):
+        env.step(env.expert_action())
+        curve.append(env.truth())
+    assert any(success for _, success, _ in curve)
+    assert max(progress for progress, _, _ in curve) == 100.0
+
+
+def test_reset_with_a_seed_repeats_the_episode():
+    env = MetaWorldEnv("push-back", size_px=48)
+    pictures = []
+    for _ in range(2):
+        observation, _ = env.reset(seed=11)
+        for _ in range(3):
+            observation = env.step(np.full(4, 0.5))[0]
+        pictures.append((observation, env.views()["external"]))
+        env.step(np.ones(4))  # leave a trace that the next reset must wipe out
+    np.testing.assert_array_equal(pictures[0][0], pictures[1][0])
+    np.testing.assert_array_equal(pictures[0][1], pictures[1][1])
+    env.close()
+
+
+def test_look_changes_colours_and_comes_off_again():
+    env = MetaWorldEnv("plate-slide-side", size_px=48)
+    stock = _picture(env, None)
+    assert np.abs(stock.astype(int) - _picture(env, 3)).max() > 20
+    np.testing.assert_array_equal(stock, _picture(env, None))
+    env.close()
+
+
+def _picture(env, look):
+    env.reset(seed=0, options={} if look is None else {"look": look})
+    return env.views()["external"]
+
+
+def test_paraphrase_replaces_the_sentence():
+    env = MetaWorldEnv("reach")
+    env.reset(seed=0, options={"task": "go to the marker"})
+    assert env.task == "go to the marker"
+
+
+def test_unknown_task_lists_the_choices():
+    with pytest.raises(ConfigError, match="metaworld/drawer-open"):
+        make_env("metaworld/fly")
+
+
+fractions = st.floats(-1.5, 1.0)
+
+
+@given(fractions, st.booleans(), fractions, st.booleans())
+def test_progress_is_100_exactly_at_success(reach, contact, done, success):
+    progress = staged_progress(reach_fraction=reach, contact=contact, done_fraction=done, success=success)
+    assert -100 <= progress <= 100
+    assert (progress == 100) == success
+    assert success or progress <= NEARLY
+
+
+@given(fractions, fractions, st.booleans(), fractions)
+def test_progress_rises_with_reach_and_with_the_motion(a, b, contact, other):
+    low, high = min(a, b), max(a, b)
+    for kind in ("reach_fraction", "done_fraction"):
+        rest = {"reach_fraction": other, "done_fraction": other}
+        less = staged_progress(contact=contact, success=False, **{**rest, kind: low})
+        more = staged_progress(contact=contact, success=False, **{**rest, kind: high})
+        assert more >= less - 1e-9
+
+
+@given(st.floats(0.001, 1), st.floats(0, 1), st.floats(0, 0.1))
+def test_fraction_is_zero_at_the_start_and_one_within_the_slack(start, now, slack):
+    assert fraction(start, start, 0.0) == pytest.approx(0.0)
+    assert -1.5 <= fraction(start, now, slack) <= 1.0
+
+
+@given(st.floats(-100, 95), st.floats(0, 60))
+def test_shift_keeps_order_and_limits(progress, at_start):
+    shifted = from_start(progress, at_start)
+    assert -100 <= shifted <= NEARLY + 1e-9
+    assert from_start(at_start, at_start) == pytest.approx(0.0, abs=1e-9)

@@ -1,0 +1,73 @@
+"""Metrics agree with scipy, keep their bounds, and cannot be won by saying nothing."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from sole.evals import metrics
+
+values = st.lists(st.integers(-100, 100), min_size=3, max_size=30)
+pairs = st.integers(3, 30).flatmap(
+    lambda n: st.tuples(*[st.lists(st.integers(-50, 50), min_size=n, max_size=n)] * 2)
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs)
+def test_correlations_agree_with_scipy(pair):
+    one, two = pair
+    if len(set(one)) > 1 and len(set(two)) > 1:
+        assert metrics.spearman(one, two) == pytest.approx(stats.spearmanr(one, two)[0], abs=1e-9)
+        assert metrics.pearson(one, two) == pytest.approx(stats.pearsonr(one, two)[0], abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs)
+def test_kendall_without_ties_agrees_with_scipy(pair):
+    one, two = (np.array(p) + np.random.default_rng(0).uniform(0, 0.5, len(p)) for p in pair)
+    assert metrics.kendall_tau_a(one, two) == pytest.approx(stats.kendalltau(one, two)[0], abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(values, st.floats(0.1, 10), st.floats(-50, 50))
+def test_rank_correlation_ignores_increasing_rescaling(judged, scale, shift):
+    moved = np.array(judged) * scale + shift
+    assert metrics.voc(moved) == pytest.approx(metrics.voc(judged), abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_size=40))
+def test_auc_is_the_share_of_ordered_pairs(scored):
+    scores, labels = zip(*scored, strict=True)
+    wins = [1.0 if a > b else 0.5 if a == b else 0.0
+            for a, x in scored if x for b, y in scored if not y]  # fmt: skip
+    auc = metrics.roc_auc(scores, labels)
+    assert math.isnan(auc) if not wins else auc == pytest.approx(np.mean(wins))
+
+
+@pytest.mark.parametrize("judged", [[5, 5, 5, 5], [0, 0, 0]])
+def test_constant_curve_correlates_with_nothing(judged):
+    assert metrics.voc(judged) == 0.0
+    assert metrics.spearman(judged, np.arange(len(judged))) == 0.0
+
+
+def test_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="equal"):
+        metrics.pearson([1, 2], [1, 2, 3])
+
+
+def test_falling_is_missed_by_a_ramp():
+    true = [0, 50, 20, 60, 30]
+    assert metrics.falling_f1([0, 25, 50, 75, 100], true) == 0.0
+    assert math.isnan(metrics.falling_f1([0, 1, 2], [0, 1, 2]))
+
+
+def test_interval_contains_the_mean_and_leaves_out_nan():
+    drawn = np.r_[np.random.default_rng(0).normal(3, 1, 50), math.nan]
+    low, high = metrics.bootstrap_interval(drawn)
+    assert low < np.nanmean(drawn) < high
+    assert high - low < 1

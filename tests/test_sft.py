@@ -1,0 +1,114 @@
+"""Supervised training: examples, and kill-and-resume equality at tiny size."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from sole.data.episode import make_example_episode
+from sole.data.lerobot import EpisodeWriter
+from sole.models.nano.reader import NanoReader
+from sole.models.nano.tokenizer import train_tokenizer
+from sole.protocol.prompt import parse_reply
+from sole.train.examples import ExampleSampler, ExampleSettings, augment, number_label, prepare
+
+TOKENIZER = train_tokenizer(["Task: push the puck to the goal."] * 3, 600)
+
+
+def sampler(**changes) -> ExampleSampler:
+    episodes = prepare([make_example_episode(8, 96, seed=s) for s in range(3)])
+    settings = ExampleSettings(episodes_per_batch=2, moments_per_episode=3, **changes)
+    return ExampleSampler(episodes, TOKENIZER, settings, seed=1, n_image_tokens=18)
+
+
+@pytest.mark.parametrize("think", [0.0, 1.0])
+def test_text_of_an_example_parses_back_to_its_label(think):
+    batch = sampler(think_share=think).batch(0)
+    for row in range(len(batch.input_ids)):
+        ids = batch.input_ids[row][batch.attention_mask[row].bool()]
+        reply = parse_reply(TOKENIZER.decode(ids).split("%.")[-1].split("goal.")[-1])
+        number = int(TOKENIZER.convert_ids_to_tokens(int(batch.input_ids[row, batch.number_positions[row] + 1])))
+        assert reply.error is None
+        assert reply.progress == number
+        assert bool(reply.reasoning) == bool(think)
+        assert abs(int(batch.number_labels[row].argmax()) - 100 - number) <= 1
+
+
+def test_number_is_never_a_text_target():
+    batch = sampler(think_share=1.0).batch(2)
+    rows = range(len(batch.labels))
+    assert all(batch.labels[row, batch.number_positions[row] + 1] == -100 for row in rows)
+
+
+def test_batch_depends_on_seed_and_step_alone():
+    one, two = sampler(), sampler()
+    one.batch(5)
+    np.testing.assert_array_equal(one.batch(7).tiles, two.batch(7).tiles)
+    assert not np.array_equal(one.batch(7).input_ids, two.batch(8).input_ids)
+
+
+def test_from_zero_examples_show_no_middle_column_and_state_no_number():
+    batch = sampler(from_zero_share=1.0).batch(0)
+    assert (batch.tile_index[:, [1, 4]] == -1).all()
+    assert not any("previous" in TOKENIZER.decode(ids).lower() for ids in batch.input_ids)
+
+
+def test_tiles_belong_to_the_example_they_are_shown_for():
+    batch = sampler().batch(3)
+    assert (batch.tile_index.max() < len(batch.tiles)) and (batch.tile_index[:, 0] >= 0).all()
+    assert (batch.tile_index[:, 2] > batch.tile_index[:, 0]).all()
+
+
+@given(st.floats(-100, 100))
+def test_only_success_is_labelled_above_97(progress):
+    label = number_label(progress, 3.0)
+    assert label.sum() == pytest.approx(1.0)
+    assert (label[198:].sum() > 0.9) == (round(progress, 1) >= 100)
+
+
+def test_augmentation_treats_all_frames_of_an_episode_alike():
+    tiles = np.repeat(np.random.default_rng(0).integers(0, 255, (1, 2, 3, 96, 96), np.uint8), 3, 0)
+    out = augment(tiles, np.random.default_rng(1), 4)
+    assert out.dtype == np.uint8
+    np.testing.assert_array_equal(out[0], out[2])
+
+
+def command(data: Path, run: Path) -> list[str]:
+    return [sys.executable, "-m", "sole.cli", "sft", "--data", str(data), "--run-dir", str(run),
+            "--steps", "8", "--episodes-per-batch", "2", "--hidden-size", "32", "--n-layers", "1",
+            "--vocab-size", "700", "--checkpoint-every", "2", "--threads", "1", "--no-bf16",
+            "--no-pretrained-encoder"]  # fmt: skip
+
+
+def test_killed_and_resumed_training_ends_like_an_unbroken_one(tmp_path):
+    data, whole, broken = tmp_path / "data", tmp_path / "whole", tmp_path / "broken"
+    with EpisodeWriter(data, fps=10) as writer:
+        for seed in range(3):
+            writer.add(make_example_episode(6, 96, seed=seed))
+    assert subprocess.run(command(data, whole), check=False, timeout=250).returncode == 0
+    process = subprocess.Popen(command(data, broken))
+    for _ in range(5000):
+        if list(broken.glob("checkpoints/step_*")):
+            break
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert subprocess.run(command(data, broken), check=False, timeout=250).returncode == 0
+    one, two = (load_file(folder / "model" / "model.safetensors") for folder in (whole, broken))
+    assert all(np.array_equal(one[name].numpy(), two[name].numpy()) for name in one)
+    assert _losses(whole) == _losses(broken)
+    assert NanoReader(whole / "model").n_parameters > 0
+
+
+def _losses(folder: Path) -> list:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["number_loss"], line["text_loss"]) for line in lines[-1:]]

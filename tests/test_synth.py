@@ -1,0 +1,97 @@
+"""Plans, policies and the data set builder."""
+
+import json
+
+import numpy as np
+import pytest
+from fake_env import PointEnv
+
+from sole.cli import main
+from sole.errors import ConfigError
+from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
+from sole.sims.registry import split_of, task_names
+from sole.synth.collect import collect_episode
+from sole.synth.plan import plan_jobs, refuse_held_out
+from sole.synth.policies import POLICIES
+from sole.data.lerobot import load_manifest, open_dataset, read_episodes
+
+
+@pytest.mark.parametrize("name", [*TEST_TASKS, *DEV_TASKS])
+def test_held_out_tasks_are_refused(name):
+    with pytest.raises(ConfigError, match="held out"):
+        refuse_held_out([f"metaworld/{name}"])
+
+
+def test_training_split_holds_nothing_held_out():
+    names = task_names("train")
+    assert all(split_of(name) == "train" for name in names)
+    assert len([n for n in names if n.startswith("metaworld/")]) == 25
+
+
+def test_verb_refuses_a_held_out_task(tmp_path, capsys):
+    code = main(["synth", "--out", str(tmp_path / "d"), "--tasks", "metaworld/drawer-open"])
+    assert code == 2
+    assert "held out" in capsys.readouterr().err
+
+
+def test_plans_are_repeatable_and_use_every_kind_of_policy():
+    names = ["metaworld/reach", "metaworld/push-back"]
+    plan = plan_jobs(names, 100, seed=3)
+    assert plan == plan_jobs(names, 100, seed=3)
+    assert {job.policy for job in plan} == set(POLICIES)
+    assert plan[: len(names) * 10] == plan_jobs(names, 10, seed=3)
+
+
+class ArmEnv(PointEnv):
+    """Four action components, as policies expect."""
+
+    def __init__(self):
+        super().__init__()
+        self.action_space = type(self.action_space)(-1.0, 1.0, (4,), np.float32)
+
+    def step(self, action):
+        return super().step(np.asarray(action)[:2])
+
+    def expert_action(self):
+        return np.array([*super().expert_action(), 0.0, 1.0], np.float32)
+
+
+@pytest.mark.parametrize("kind", list(POLICIES))
+def test_policies_give_valid_actions_for_ever(kind):
+    env, rng = ArmEnv(), np.random.default_rng(0)
+    env.reset(seed=1)
+    acting = POLICIES[kind][0](env, rng, 20)
+    for _ in range(50):
+        action = next(acting)
+        assert np.shape(action) == (4,)
+        assert np.all(np.isfinite(action))
+        env.step(np.clip(action, -1, 1))
+
+
+def test_expert_succeeds_and_freeze_does_not_move():
+    expert = collect_episode("metaworld/reach", "expert", 5, n_frames=20, size_px=32)
+    frozen = collect_episode("metaworld/reach", "freeze", 5, n_frames=6, size_px=32)
+    assert expert.truth.any_success
+    assert np.abs(frozen.truth.true_progress).max() < 5
+    assert expert.truth.true_progress[0] == 0.0
+
+
+def test_same_seed_gives_the_same_episode():
+    one, two = (collect_episode("metaworld/reach", "noisy", 7, n_frames=5, size_px=32) for _ in range(2))
+    for name, frames in one.views.items():
+        np.testing.assert_array_equal(frames, two.views[name])
+    np.testing.assert_array_equal(one.truth.true_progress, two.truth.true_progress)
+
+
+@pytest.mark.slow
+def test_builder_writes_a_dataset_and_continues_after_a_stop(tmp_path):
+    flags = ["--tasks", "metaworld/reach", "--episodes-per-task", "6", "--n-frames", "4", "--size-px", "64",
+             "--workers", "1"]  # fmt: skip
+    out = tmp_path / "data"
+    assert main(["synth", "--out", str(out), *flags]) == 0
+    assert open_dataset(out).n_episodes == 6
+    assert [e.n_frames for e in read_episodes(out)] == [4] * 6
+    assert load_manifest(out, verify=True)
+    assert main(["synth", "--out", str(out), *flags]) == 0  # nothing left to do
+    assert main(["synth", "--out", str(out), *flags, "--seed", "4"]) == 2  # another plan
+    assert json.loads((out / "synth.json").read_text())["seed"] == 0
