@@ -48,7 +48,9 @@ class PointEnv(TaskEnv):
 
     def truth(self) -> tuple[float, bool, Facts]:
         done = self._distance() < 0.12
-        progress = 100.0 if done else float(np.clip(95 * (1 - self._distance() / self.start), -100, 95))
+        progress = (
+            100.0 if done else float(np.clip(95 * (1 - self._distance() / self.start), -100, 95))
+        )
         return progress, done, make_facts(complete=done)
 
     def expert_action(self):
@@ -78,7 +80,9 @@ class PoisonInfo(dict):
     def _raise(self, *_: Any, **__: Any):
         raise AssertionError("the agent's side touched the simulator's info")
 
-    __getitem__ = get = keys = values = items = __iter__ = __contains__ = __len__ = __bool__ = _raise
+    __getitem__ = get = keys = values = items = __iter__ = __contains__ = __len__ = __bool__ = (
+        _raise
+    )
 
 
 class LeakyEnv(PointEnv):
@@ -87,4 +91,3 @@ class LeakyEnv(PointEnv):
     def step(self, action):
         observation, _, ended, truncated, _ = super().step(action)
         return observation, Poison(1.0), ended, truncated, PoisonInfo(success=True)
-

@@ -24,7 +24,9 @@ def test_figures_say_where_they_come_from():
 
 def test_recording_replaces_by_name_and_keeps_the_rest(tmp_path):
     path = tmp_path / "figures.json"
-    record_figures(path, [Figure("a", 1.0, "s"), Figure("b", 2.0, "s", 1.5, float("nan"))], "make x")
+    record_figures(
+        path, [Figure("a", 1.0, "s"), Figure("b", 2.0, "s", 1.5, float("nan"))], "make x"
+    )
     record_figures(path, [Figure("a", 3.0, "s")], "make y")
     found = load_figures(path)
     assert (found["a"]["value"], found["a"]["command"]) == (3.0, "make y")

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sole.errors import ConfigError
 from sole.sims.base import check_task_env
@@ -9,9 +11,6 @@ from sole.sims.metaworld import MetaWorldEnv
 from sole.sims.metaworld_tasks import TASKS
 from sole.sims.registry import make_env
 from sole.sims.staged import NEARLY, fraction, from_start, staged_progress
-
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))
@@ -21,7 +20,9 @@ def test_task_keeps_the_contract(name):
     env.close()
 
 
-@pytest.mark.parametrize("name", ["button-press-topdown", "reach", "plate-slide-side", "pick-place"])
+@pytest.mark.parametrize(
+    "name", ["button-press-topdown", "reach", "plate-slide-side", "pick-place"]
+)
 def test_expert_reaches_success(name):
     env = MetaWorldEnv(name)
     env.reset(seed=1)
@@ -76,7 +77,9 @@ fractions = st.floats(-1.5, 1.0)
 
 @given(fractions, st.booleans(), fractions, st.booleans())
 def test_progress_is_100_exactly_at_success(reach, contact, done, success):
-    progress = staged_progress(reach_fraction=reach, contact=contact, done_fraction=done, success=success)
+    progress = staged_progress(
+        reach_fraction=reach, contact=contact, done_fraction=done, success=success
+    )
     assert -100 <= progress <= 100
     assert (progress == 100) == success
     assert success or progress <= NEARLY

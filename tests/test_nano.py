@@ -29,7 +29,9 @@ def reader(tmp_path_factory) -> NanoReader:
 
 def moment(seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {name: rng.integers(0, 256, (96, 96, 3), dtype=np.uint8) for name in ("external", "wrist")}
+    return {
+        name: rng.integers(0, 256, (96, 96, 3), dtype=np.uint8) for name in ("external", "wrist")
+    }
 
 
 @given(st.integers(-100, 100))
@@ -98,7 +100,8 @@ def test_batched_answers_equal_single_ones(reader):
 def test_placeholder_mismatch_is_an_error(reader):
     with pytest.raises(ValueError, match="placeholders"):
         reader.model(
-            input_ids=torch.tensor([[1, 3, 3]]), pixel_values=torch.zeros(1, 6, 3, 96, 96, dtype=torch.uint8)
+            input_ids=torch.tensor([[1, 3, 3]]),
+            pixel_values=torch.zeros(1, 6, 3, 96, 96, dtype=torch.uint8),
         )
 
 
@@ -148,5 +151,9 @@ def test_imagenet_weights_make_the_encoder_see():
 def test_frozen_blocks_do_not_learn():
     encoder = TileEncoder()
     encoder.freeze_first(3)
-    frozen = {n.split(".")[0] + n.split(".")[1] for n, p in encoder.named_parameters() if not p.requires_grad}
+    frozen = {
+        n.split(".")[0] + n.split(".")[1]
+        for n, p in encoder.named_parameters()
+        if not p.requires_grad
+    }
     assert frozen == {"stemweight", "stembias", "blocks0", "blocks1", "blocks2"}

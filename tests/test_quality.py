@@ -59,7 +59,9 @@ def test_reasoning_is_not_measured_in_fast_mode():
 
 
 def test_every_step_is_counted():
-    assert measure(Ramp(), EPISODES, config()).pooled["n_steps"] == sum(e.n_frames - 1 for e in EPISODES)
+    assert measure(Ramp(), EPISODES, config()).pooled["n_steps"] == sum(
+        e.n_frames - 1 for e in EPISODES
+    )
 
 
 def test_unknown_sub_verb_is_bad_input(capsys):
@@ -70,8 +72,8 @@ def test_unknown_sub_verb_is_bad_input(capsys):
 def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sole.evals.quality._episodes", lambda c: EPISODES)
     out, figures = tmp_path / "r.json", tmp_path / "f.json"
-    code = main(["eval", "quality", "--model", "random", "--out", str(out), "--figures", str(figures),
-                 "--prefix", "t"])  # fmt: skip
+    code = main(["eval", "quality", "--model", "random", "--out", str(out),
+                 "--figures", str(figures), "--prefix", "t"])  # fmt: skip
     assert code == 0
     names = {entry["name"] for entry in json.loads(figures.read_text())}
     assert {"t.spearman", "t.ramp.voc_static", "t.random.auc"} <= names

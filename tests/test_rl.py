@@ -36,7 +36,10 @@ class PixelJudge(Constant):
         for episode in episodes:
             assert episode.truth is None, "a reward model must not be shown the truth"
             distances = [self._distance(frame) for frame in episode.views["external"]]
-            steps = [StepScore(float(np.clip(100 * (1 - d / distances[0]), -100, 100))) for d in distances]
+            steps = [
+                StepScore(float(np.clip(100 * (1 - d / distances[0]), -100, 100)))
+                for d in distances
+            ]
             scores.append(EpisodeScore((StepScore(0.0), *steps[1:]), self.model_id, episode.task))
         return scores
 
@@ -61,7 +64,12 @@ def test_poisoned_env_does_raise_when_touched():
     env = LeakyEnv()
     env.reset(seed=0)
     _, reward, _, _, info = env.step(np.zeros(2))
-    for use in (lambda: reward + 1, lambda: float(reward), lambda: bool(reward), lambda: info["success"]):
+    for use in (
+        lambda: reward + 1,
+        lambda: float(reward),
+        lambda: bool(reward),
+        lambda: info["success"],
+    ):
         with pytest.raises(AssertionError, match="touched"):
             use()
 
@@ -85,7 +93,10 @@ def test_failed_reads_drop_the_episode_when_asked_to():
     class Broken(Constant):
         def score(self, episodes):
             step = StepScore(None, error="no number")
-            return [EpisodeScore((StepScore(0.0), *([step] * (e.n_frames - 1))), "broken") for e in episodes]
+            return [
+                EpisodeScore((StepScore(0.0), *([step] * (e.n_frames - 1))), "broken")
+                for e in episodes
+            ]
 
     rollout = roll_out([PointEnv()], [1], lambda o: np.zeros((len(o), 2)))
     assert Judge(Broken(0.0), failure="drop_episode")(rollout)[0].rewards is None
@@ -106,7 +117,9 @@ def test_pixel_observations_train(tmp_path):
         def views(self):
             return {k: np.kron(v, np.ones((3, 3, 1), np.uint8)) for k, v in super().views().items()}
 
-    last = train(config(tmp_path, **settings), envs=[Bigger() for _ in range(4)], model=Constant(0.0))
+    last = train(
+        config(tmp_path, **settings), envs=[Bigger() for _ in range(4)], model=Constant(0.0)
+    )
     assert last["episode"] == 8
 
 

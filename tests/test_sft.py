@@ -36,7 +36,11 @@ def test_text_of_an_example_parses_back_to_its_label(think):
     for row in range(len(batch.input_ids)):
         ids = batch.input_ids[row][batch.attention_mask[row].bool()]
         reply = parse_reply(TOKENIZER.decode(ids).split("%.")[-1].split("goal.")[-1])
-        number = int(TOKENIZER.convert_ids_to_tokens(int(batch.input_ids[row, batch.number_positions[row] + 1])))
+        number = int(
+            TOKENIZER.convert_ids_to_tokens(
+                int(batch.input_ids[row, batch.number_positions[row] + 1])
+            )
+        )
         assert reply.error is None
         assert reply.progress == number
         assert bool(reply.reasoning) == bool(think)
@@ -64,7 +68,8 @@ def test_from_zero_examples_show_no_middle_column_and_state_no_number():
 
 def test_tiles_belong_to_the_example_they_are_shown_for():
     batch = sampler().batch(3)
-    assert (batch.tile_index.max() < len(batch.tiles)) and (batch.tile_index[:, 0] >= 0).all()
+    assert batch.tile_index.max() < len(batch.tiles)
+    assert (batch.tile_index[:, 0] >= 0).all()
     assert (batch.tile_index[:, 2] > batch.tile_index[:, 0]).all()
 
 

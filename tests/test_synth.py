@@ -7,13 +7,13 @@ import pytest
 from fake_env import PointEnv
 
 from sole.cli import main
+from sole.data.lerobot import load_manifest, open_dataset, read_episodes
 from sole.errors import ConfigError
 from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
 from sole.sims.registry import split_of, task_names
 from sole.synth.collect import collect_episode
 from sole.synth.plan import plan_jobs, refuse_held_out
 from sole.synth.policies import POLICIES
-from sole.data.lerobot import load_manifest, open_dataset, read_episodes
 
 
 @pytest.mark.parametrize("name", [*TEST_TASKS, *DEV_TASKS])
@@ -77,7 +77,9 @@ def test_expert_succeeds_and_freeze_does_not_move():
 
 
 def test_same_seed_gives_the_same_episode():
-    one, two = (collect_episode("metaworld/reach", "noisy", 7, n_frames=5, size_px=32) for _ in range(2))
+    one, two = (
+        collect_episode("metaworld/reach", "noisy", 7, n_frames=5, size_px=32) for _ in range(2)
+    )
     for name, frames in one.views.items():
         np.testing.assert_array_equal(frames, two.views[name])
     np.testing.assert_array_equal(one.truth.true_progress, two.truth.true_progress)
@@ -85,8 +87,8 @@ def test_same_seed_gives_the_same_episode():
 
 @pytest.mark.slow
 def test_builder_writes_a_dataset_and_continues_after_a_stop(tmp_path):
-    flags = ["--tasks", "metaworld/reach", "--episodes-per-task", "6", "--n-frames", "4", "--size-px", "64",
-             "--workers", "1"]  # fmt: skip
+    flags = ["--tasks", "metaworld/reach", "--episodes-per-task", "6", "--n-frames", "4",
+             "--size-px", "64", "--workers", "1"]  # fmt: skip
     out = tmp_path / "data"
     assert main(["synth", "--out", str(out), *flags]) == 0
     assert open_dataset(out).n_episodes == 6

@@ -18,8 +18,8 @@ def make_tiny_nano(folder: Path, seed: int = 0) -> Path:
     """Write a random tiny nano checkpoint to ``folder``."""
     tokenizer = train_tokenizer(TEXTS * 3, 600)
     text = nano_text_config(
-        len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2,
+        len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2,
     )  # fmt: skip
     torch.manual_seed(seed)
     config = SoleNanoConfig(

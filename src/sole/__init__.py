@@ -1,3 +1,3 @@
-"""sole: a reward model that watches a robot, reasons about each moment and says how far the task is."""
+"""sole: watches a robot, reasons about each moment and says how far the task is."""
 
 __version__ = "0.1.0"

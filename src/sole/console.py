@@ -13,9 +13,7 @@ stderr = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def progress_bar(
-    what: str, total: int, completed: int = 0
-) -> Iterator[Callable[[float], None]]:
+def progress_bar(what: str, total: int, completed: int = 0) -> Iterator[Callable[[float], None]]:
     """Show a bar on stderr while the block runs; call the yielded function with each advance."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True) as bar:

@@ -57,10 +57,12 @@ def run(config: DemoConfig) -> dict[str, Any]:
     if config.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     stderr.print(
-        f"A policy learns [bold]{config.env}[/bold] from nothing; its only reward is what nano says "
-        "of its videos. nano was never trained on this task."
+        f"A policy learns [bold]{config.env}[/bold] from nothing; its only reward is what nano "
+        "says of its videos. nano was never trained on this task."
     )
-    last = train(RlConfig(env=config.env, run_dir=folder, seed=config.seed, episodes=config.episodes))
+    last = train(
+        RlConfig(env=config.env, run_dir=folder, seed=config.seed, episodes=config.episodes)
+    )
     write_training_report(folder, config.out / "report.html")
     if config.picture:
         from sole.report.picture import write_training_picture

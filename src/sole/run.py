@@ -1,4 +1,4 @@
-"""A run's folder: what was asked, on which code, and what came out, readable by people and tools."""
+"""A run's folder: what was asked, on which code, and what came out."""
 
 from __future__ import annotations
 

@@ -51,7 +51,9 @@ def check_frames(frames: np.ndarray, what: str = "frames") -> np.ndarray:
         (2, 4, 4, 3)
     """
     if not isinstance(frames, np.ndarray):
-        raise ValueError(f"{what}: expected a uint8 array (T, H, W, 3), got {type(frames).__name__}")
+        raise ValueError(
+            f"{what}: expected a uint8 array (T, H, W, 3), got {type(frames).__name__}"
+        )
     good = frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3
     if not good or 0 in frames.shape:
         raise ValueError(
@@ -202,7 +204,9 @@ class EpisodeScore:
     @property
     def judged_success(self) -> np.ndarray:
         """``(T,)`` float32 success probability; NaN where the model does not say."""
-        values = [np.nan if s.success_probability is None else s.success_probability for s in self.steps]
+        values = [
+            np.nan if s.success_probability is None else s.success_probability for s in self.steps
+        ]
         return np.asarray(values, dtype=np.float32)
 
     @property

@@ -115,7 +115,10 @@ def falling_f1(judged: Values, true: Values, least: float = 5.0) -> float:
         >>> falling_f1([0, 40, 10, 20], [0, 50, 20, 30])
         1.0
     """
-    said, real = np.diff(np.asarray(judged, float)) < -least, np.diff(np.asarray(true, float)) < -least
+    said, real = (
+        np.diff(np.asarray(judged, float)) < -least,
+        np.diff(np.asarray(true, float)) < -least,
+    )
     both = int((said & real).sum())
     wrong = int((said ^ real).sum())
     return 2 * both / (2 * both + wrong) if both + wrong else math.nan

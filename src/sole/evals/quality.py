@@ -1,4 +1,4 @@
-"""``sole eval quality``: a reward model against the truth, with the rows that must not win beside it."""
+"""``sole eval quality``: a reward model against the truth, with rows that must not win."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -90,7 +90,10 @@ class Row:
     def mean(self, name: str) -> tuple[float, float, float]:
         """Mean over tasks with its 95 percent bootstrap interval over tasks."""
         if name in self.pooled:
-            low, high = self.pooled.get(f"{name}_low", math.nan), self.pooled.get(f"{name}_high", math.nan)
+            low, high = (
+                self.pooled.get(f"{name}_low", math.nan),
+                self.pooled.get(f"{name}_high", math.nan),
+            )
             return self.pooled[name], low, high
         values = np.array([task.get(name, math.nan) for task in self.per_task.values()])
         known = values[~np.isnan(values)]
@@ -105,9 +108,13 @@ def main(argv: Sequence[str]) -> int:
     verbs: dict[str, Callable[[Sequence[str]], int]] = {"quality": run_quality, "cost": _cost}
     if not argv or argv[0] not in verbs:
         if argv and argv[0] in {"-h", "--help"}:
-            stdout.print("usage: sole eval quality|cost [flags]; sole eval quality --help shows them")
+            stdout.print(
+                "usage: sole eval quality|cost [flags]; sole eval quality --help shows them"
+            )
             return 0
-        raise ConfigError(f"sole eval: expected one of {', '.join(verbs)}, got {' '.join(argv[:1])!r}")
+        raise ConfigError(
+            f"sole eval: expected one of {', '.join(verbs)}, got {' '.join(argv[:1])!r}"
+        )
     return verbs[argv[0]](argv[1:])
 
 
@@ -138,7 +145,7 @@ def run_quality(argv: Sequence[str]) -> int:
 
 
 def measure(model: RewardModel, episodes: Sequence[Episode], config: QualityConfig) -> Row:
-    """Score the episodes and their controls (static, reversed, wrong instruction) with one model."""
+    """Score the episodes and their controls (static, reversed, wrong instruction)."""
     began, calls = time.perf_counter(), model.costs.model_calls
     scores = _score(model, episodes, config, "scoring")
     seconds, calls = time.perf_counter() - began, model.costs.model_calls - calls
@@ -314,8 +321,17 @@ def summary_table(rows: Sequence[Row]) -> Table:
     for name, (unit, digits) in UNITS.items():
         cells = [_cell(*row.mean(name), digits) for row in rows]
         table.add_row(f"{name} {unit}".strip(), *cells)
-    for name in ("parse_rate", "hallucination", "n_steps", "n_claims", "ms_per_frame", "n_episodes"):
-        cells = [f"{row.pooled[name]:.4g}" if name in row.pooled else "not measured" for row in rows]
+    for name in (
+        "parse_rate",
+        "hallucination",
+        "n_steps",
+        "n_claims",
+        "ms_per_frame",
+        "n_episodes",
+    ):
+        cells = [
+            f"{row.pooled[name]:.4g}" if name in row.pooled else "not measured" for row in rows
+        ]
         table.add_row(name, *cells)
     return table
 
@@ -324,7 +340,9 @@ def task_table(row: Row) -> Table:
     """One model's metrics per task."""
     table = Table("task", *UNITS, title=row.model_id)
     for task, found in row.per_task.items():
-        cells = [_cell(found.get(n, math.nan), math.nan, math.nan, d) for n, (_, d) in UNITS.items()]
+        cells = [
+            _cell(found.get(n, math.nan), math.nan, math.nan, d) for n, (_, d) in UNITS.items()
+        ]
         table.add_row(task.partition("/")[2], *cells)
     return table
 

@@ -27,7 +27,7 @@ class Session(Protocol):
     """One running episode, scored frame by frame with the state kept between steps."""
 
     def step(self, views: Mapping[str, np.ndarray]) -> StepScore:
-        """Score the next frame; each view is uint8 RGB ``(H, W, 3)``. The first one is 0 percent."""
+        """Score the next frame (views uint8 RGB ``(H, W, 3)``); the first one is 0 percent."""
         ...
 
 

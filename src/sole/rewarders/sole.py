@@ -162,7 +162,9 @@ def _merge(chained: Answer, fresh: Answer, weight: float) -> StepScore:
     """Mix two answers into one score; a reply that cannot be read is an error, never a number."""
     reply = parse_reply(chained.reply)
     if reply.error is not None or chained.progress is None or fresh.progress is None:
-        return StepScore(None, reasoning=reply.reasoning, error=reply.error or "the reply has no number")
+        return StepScore(
+            None, reasoning=reply.reasoning, error=reply.error or "the reply has no number"
+        )
     spread = fuse(chained.spread or 0.0, fresh.spread or 0.0, weight)
     apart = abs(chained.progress - fresh.progress) / 2
     success = fuse(chained.success_probability or 0.0, fresh.success_probability or 0.0, weight)
@@ -182,7 +184,8 @@ def _fill(steps: dict[int, StepScore], n_frames: int) -> tuple[StepScore, ...]:
     values = np.array([np.nan if steps[t].progress is None else steps[t].progress for t in indices])
     between = interpolate_scores(values, indices, n_frames)
     return tuple(
-        steps[t] if t in steps else StepScore(float(between[t]), scored=False) for t in range(n_frames)
+        steps[t] if t in steps else StepScore(float(between[t]), scored=False)
+        for t in range(n_frames)
     )
 
 
@@ -191,7 +194,9 @@ def _check_views(views: Mapping[str, np.ndarray]) -> None:
         raise ValueError(f"expected a view named external or wrist, got {tuple(views)}")
 
 
-def load_sole(name_or_path: str = "nano", *, device: str = "cpu", **options: object) -> SoleRewardModel:
+def load_sole(
+    name_or_path: str = "nano", *, device: str = "cpu", **options: object
+) -> SoleRewardModel:
     """Make the reward model of the shipped nano, or of a nano checkpoint folder.
 
     Args:

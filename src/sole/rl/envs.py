@@ -1,7 +1,8 @@
 """Acts in a :class:`TaskEnv` for one episode and keeps what each side may see.
 
-The agent's side reads observations and pictures and nothing else; the reward and the info of ``step``
-are dropped unread. The truth is read by :class:`Watcher`, which only reports and the oracle use.
+The agent's side reads observations and pictures and nothing else; the reward and the info of
+``step`` are dropped unread.
+The truth is read by :class:`Watcher`, which only reports and the oracle use.
 """
 
 from __future__ import annotations

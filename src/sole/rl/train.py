@@ -106,7 +106,9 @@ class _Training:
             settings={"learning_rate": config.learning_rate, "gamma": config.gamma,
                       "batch_size": config.batch_size},
         )  # fmt: skip
-        self.run_ = Run(config.run_dir, config, {"env": config.env, "reward_model": self.judge.model.model_id})
+        self.run_ = Run(
+            config.run_dir, config, {"env": config.env, "reward_model": self.judge.model.model_id}
+        )
         self.clock = Clock()
 
     def run(self) -> dict[str, Any]:
@@ -166,7 +168,12 @@ class _Training:
         calls = self.judge.model.costs.model_calls
         step = done * self.envs[0].max_steps
         self.run_.log(
-            step, kind="episodes", episode=done, reward_model_calls=calls, **values, **self.clock.take()
+            step,
+            kind="episodes",
+            episode=done,
+            reward_model_calls=calls,
+            **values,
+            **self.clock.take(),
         )
         if self.config.tensorboard:
             self._tensorboard(step, values)

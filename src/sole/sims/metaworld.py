@@ -75,7 +75,7 @@ class MetaWorldEnv(TaskEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; ``options``: ``task`` (a paraphrase) and ``look`` (a seed of colours)."""
+        """Start an episode; options: ``task`` (a paraphrase), ``look`` (a seed of colours)."""
         options = options or {}
         self.task = options.get("task", TASKS[self.env_name].sentence)
         if seed is not None:
@@ -207,7 +207,9 @@ def _make_simulator(name: str) -> tuple[Any, Any]:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
         from metaworld.policies import ENV_POLICY_MAP
     except ImportError as error:
-        raise SimError(f"metaworld is missing: pip install 'sole-rewards[metaworld]' ({error})") from error
+        raise SimError(
+            f"metaworld is missing: pip install 'sole-rewards[metaworld]' ({error})"
+        ) from error
     env: Any = ALL_V3_ENVIRONMENTS[f"{name}-v3"]()
     # A new goal at every reset, and seen: Meta-World caches a space that clips hidden goals to 0.
     env._partially_observable = False
@@ -226,9 +228,9 @@ def _bodies(model: mujoco.MjModel) -> tuple[frozenset[int], frozenset[int], dict
         chain = _ancestors(model, body)
         if hand in chain:
             gripper.add(body)
-        elif not any("right_" in model.body(b).name or model.body_mocapid[b] >= 0 for b in chain) and any(
-            model.body_jntnum[b] for b in chain
-        ):
+        elif not any(
+            "right_" in model.body(b).name or model.body_mocapid[b] >= 0 for b in chain
+        ) and any(model.body_jntnum[b] for b in chain):
             objects.add(body)
     pads = {}
     for body in gripper:
@@ -277,7 +279,9 @@ class _Looks:
     def apply(self, look: int | None) -> None:
         """Put the stock look back, then (unless None) draw the look number ``look``."""
         model = self._model
-        for array, stock in zip((model.geom_rgba, model.mat_rgba, model.cam_pos), self._stock, strict=True):
+        for array, stock in zip(
+            (model.geom_rgba, model.mat_rgba, model.cam_pos), self._stock, strict=True
+        ):
             array[:] = stock
         if look is None:
             return

@@ -40,7 +40,11 @@ class FastRenderer:
             self._renderer.scene.flags[flag] = 0
 
     def render(
-        self, data: mujoco.MjData, camera: str | int | mujoco.MjvCamera, *, upside_down: bool = False
+        self,
+        data: mujoco.MjData,
+        camera: str | int | mujoco.MjvCamera,
+        *,
+        upside_down: bool = False,
     ) -> np.ndarray:
         """Return one picture, uint8 RGB ``(size, size, 3)``; ``upside_down`` turns it by 180."""
         self._renderer.update_scene(data, camera=camera, scene_option=self._options)

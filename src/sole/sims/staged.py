@@ -2,7 +2,7 @@
 
 The same words and the same numbers mean the same thing wherever the robot is (design: section 7):
 reaching is worth 35 points, touching 15 more, the task's own motion the next 45, and only the
-suite's own success is 100. Shaped rewards of the suites are never used: their scales differ by task.
+suite's own success is 100. Shaped rewards of the suites are never used: scales differ by task.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``sole synth``: simulate the planned episodes on all cores and write them as one data set.
 
-Workers put finished episodes into a cache folder, one npz each, and the main process appends them to
-the data set in the planned order. Whatever is killed, running the same command again continues.
+Workers put finished episodes into a cache folder, one npz each, and the main process appends them
+to the data set in the planned order. Whatever is killed, running the same command again continues.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def build(config: SynthConfig) -> Path:
     workers = _start_workers(config, jobs)
     with EpisodeWriter(config.out, fps=80 / 6, resume=True) as writer:
         begun = writer.n_episodes
-        for i, episode in enumerate(_in_order(config, jobs, workers, begun), start=begun):
+        for episode in _in_order(config, jobs, workers, begun):
             writer.add(episode)
     for worker in workers:
         worker.join()

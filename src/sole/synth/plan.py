@@ -25,7 +25,7 @@ class Job:
 
 
 def refuse_held_out(env_names: Sequence[str]) -> None:
-    """Raise ConfigError if a dev or test task is about to enter training data (design section 10)."""
+    """Raise ConfigError if a dev or test task would enter training data (design section 10)."""
     held_out = [name for name in env_names if split_of(name) != "train"]
     if held_out:
         raise ConfigError(

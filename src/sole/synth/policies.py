@@ -1,7 +1,7 @@
 """Ways to act in a simulated task, most of them wrong: what a reward model must learn not to trust.
 
-Every policy is made of the task's scripted expert and random numbers, so it works in any suite whose
-actions are (dx, dy, dz, gripper) in [-1, 1]. Sources of the kinds: the SOLE-R1 paper's
+Every policy is made of the task's scripted expert and random numbers, so it works in any suite
+whose actions are (dx, dy, dz, gripper) in [-1, 1]. Sources of the kinds: the SOLE-R1 paper's
 perturb-and-recover, ROVER's levels of expertise, and what RL agents do when they hack a reward.
 """
 

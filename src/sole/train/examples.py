@@ -147,7 +147,9 @@ class ExampleSampler:
         for k in range(1, len(moments)):
             pair = (moments[k - 1], moments[k])
             places = (0, k, k + 1)  # first, previous, current among the pictures
-            examples.append(self._example(episode, pair, places, task, mismatched, think, offset, rng))
+            examples.append(
+                self._example(episode, pair, places, task, mismatched, think, offset, rng)
+            )
         return pictures, examples
 
     def _task(self, episode: TrainingEpisode, rng: np.random.Generator) -> tuple[str, bool]:
@@ -156,7 +158,7 @@ class ExampleSampler:
         other = self._episodes[int(rng.integers(len(self._episodes)))]
         return (other.task, True) if other.kind != episode.kind else (episode.task, False)
 
-    def _example(  # noqa: PLR0913
+    def _example(
         self,
         episode: TrainingEpisode,
         pair: tuple[int, int],
@@ -180,7 +182,9 @@ class ExampleSampler:
         first, previous_place, current = places
         columns = [first, -1 if from_zero else previous_place, current]
         index = [-1 if c < 0 else offset + 2 * c + row for row in range(2) for c in columns]
-        return _Example(prompt_text(self._tokenizer, task, stated, self._n_image_tokens), reasoning, now, index)
+        return _Example(
+            prompt_text(self._tokenizer, task, stated, self._n_image_tokens), reasoning, now, index
+        )
 
     def _tensors(self, tiles: np.ndarray, examples: list[_Example]) -> Batch:
         encoded = [self._encode(example) for example in examples]

@@ -1,8 +1,8 @@
 """``sole sft``: supervised training of nano on reasoning and answers (SOLE-R1's first stage).
 
 The loss is the token likelihood of the reasoning plus, with a weight of its own, the cross-entropy
-of the answer's number against a soft label over neighbouring integers: the number is one token among
-forty, and 41 is nearly as right as 40.
+of the answer's number against a soft label over neighbouring integers: the number is one token
+among forty, and 41 is nearly as right as 40.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.config import Config, parse_config
+from sole.console import progress_bar
 from sole.data.lerobot import read_episodes
 from sole.errors import ConfigError
 from sole.models.nano import SoleNanoConfig, SoleNanoForConditionalGeneration
 from sole.models.nano.configuration import nano_text_config
 from sole.models.nano.encoder import load_imagenet
 from sole.models.nano.tokenizer import train_tokenizer
-from sole.console import progress_bar
 from sole.run import Run
 from sole.synth.reasoning import write_reasoning
 from sole.train.examples import (
@@ -91,7 +91,9 @@ def train(config: SftConfig) -> Path:
     """Train, or continue, and return the folder of the finished model."""
     torch.set_num_threads(config.threads)
     episodes = load_episodes(config.data)
-    run = Run(config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)})
+    run = Run(
+        config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)}
+    )
     tokenizer = _tokenizer(config, run, episodes)
     model = make_model(config, len(tokenizer), tokenizer)
     optimizer = _optimizer(config, model)
@@ -186,7 +188,9 @@ def _steps(
         for step in range(start, config.steps):
             began = time.perf_counter()
             _set_rate(config, optimizer, step)
-            loss, parts = batch_loss(model, sampler.batch(step), config.number_weight, bf16=config.bf16)
+            loss, parts = batch_loss(
+                model, sampler.batch(step), config.number_weight, bf16=config.bf16
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(trained, 1.0)

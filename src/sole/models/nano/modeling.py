@@ -98,14 +98,18 @@ class SoleNanoForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds = self.decoder.embed_tokens(input_ids)
             past = 0 if past_key_values is None else past_key_values.get_seq_length()
             if past == 0 and (pixel_values is not None or tile_maps is not None):
-                inputs_embeds = self._place(input_ids, inputs_embeds, pixel_values, tile_mask, tile_maps)
+                inputs_embeds = self._place(
+                    input_ids, inputs_embeds, pixel_values, tile_mask, tile_maps
+                )
         out = self.decoder(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             **kwargs,
         )
-        hidden = out.last_hidden_state[:, -logits_to_keep:] if logits_to_keep else out.last_hidden_state
+        hidden = (
+            out.last_hidden_state[:, -logits_to_keep:] if logits_to_keep else out.last_hidden_state
+        )
         logits = self.lm_head(hidden)
         loss = None
         if labels is not None:

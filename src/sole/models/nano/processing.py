@@ -1,4 +1,4 @@
-"""Composite pictures and chat messages -> nano's tensors, by transformers' processor conventions."""
+"""Composite pictures and chat messages -> nano's tensors, as transformers' processors do."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class SoleNanoImageProcessor(BaseImageProcessor):
         """Return ``pixel_values`` ``(B, 6, 3, 96, 96)`` uint8 and ``tile_mask`` ``(B, 6)``."""
         pictures = images if isinstance(images, list | tuple) else [images]
         cut = [self._cut(np.asarray(picture)) for picture in _flatten(pictures)]
-        return BatchFeature({
-            "pixel_values": torch.from_numpy(np.stack([tiles for tiles, _ in cut])),
-            "tile_mask": torch.from_numpy(np.stack([mask for _, mask in cut])),
-        })
+        return BatchFeature(
+            {
+                "pixel_values": torch.from_numpy(np.stack([tiles for tiles, _ in cut])),
+                "tile_mask": torch.from_numpy(np.stack([mask for _, mask in cut])),
+            }
+        )
 
     def __call__(self, images: Any, **kwargs: Any) -> BatchFeature:
         """Same as :meth:`preprocess`."""
@@ -44,7 +46,7 @@ class SoleNanoImageProcessor(BaseImageProcessor):
         n_columns, columns_left = divmod(picture.shape[1] + NANO.separator_px, pitch)
         if rows_left or columns_left or n_rows not in (1, 2) or n_columns not in (2, 3):
             raise ValueError(
-                f"nano: expected a composite of 1-2 rows and 2-3 columns of {NANO.tile_px} px tiles, "
+                f"nano: expected a composite of 1-2 rows, 2-3 columns of {NANO.tile_px} px tiles, "
                 f"got {picture.shape}"
             )
         tiles = np.zeros((N_ROWS, N_COLUMNS, 3, NANO.tile_px, NANO.tile_px), np.uint8)

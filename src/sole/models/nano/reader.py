@@ -53,7 +53,9 @@ class NanoReader:
         folder = WEIGHTS if folder is None else folder
         weights = folder / "model.safetensors"
         if not weights.exists():
-            raise ModelError(f"no nano weights in {folder}: expected {weights.name}; see `sole doctor`")
+            raise ModelError(
+                f"no nano weights in {folder}: expected {weights.name}; see `sole doctor`"
+            )
         transformers.utils.logging.disable_progress_bar()
         self.model = SoleNanoForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         self.model.eval().to(device)
@@ -138,7 +140,9 @@ class NanoReader:
 
     def _inputs(self, questions: Sequence[Question], reply: str) -> dict[str, Tensor]:
         texts = [
-            prompt_text(self.tokenizer, q.task, q.previous_progress, self.model.config.n_image_tokens)
+            prompt_text(
+                self.tokenizer, q.task, q.previous_progress, self.model.config.n_image_tokens
+            )
             + reply
             for q in questions
         ]
