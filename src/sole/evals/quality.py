@@ -61,7 +61,7 @@ class QualityConfig(Config):
     """Where simulated episodes are kept."""
     think: bool = False
     """Judge with reasoning, and check its claims."""
-    from_zero_weight: float = Field(0.5, ge=0, le=1)
+    from_zero_weight: float = Field(0.25, ge=0, le=1)
     """Share of the read that knows no earlier number."""
     controls: bool = True
     """Also measure the ramp and the random walk."""

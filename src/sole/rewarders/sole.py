@@ -34,7 +34,7 @@ class Decoding:
     """
 
     think: bool = False
-    from_zero_weight: float = 0.5
+    from_zero_weight: float = 0.25
     every: int = 1
 
 

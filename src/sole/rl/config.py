@@ -43,7 +43,7 @@ class RlConfig(Config):
     """Take and judge a picture every this many decisions; the reward between is interpolated."""
     think: bool = False
     """Let the model write reasoning for every judged picture (slower); else one forward pass."""
-    from_zero_weight: float = Field(0.5, ge=0, le=1)
+    from_zero_weight: float = Field(0.25, ge=0, le=1)
     """Share of the read that knows no earlier number."""
     psi: float = Field(1.0, gt=0)
     """Reward per decision is psi * clip(progress, -c, c) / 100."""
