@@ -36,8 +36,8 @@ def test_verb_refuses_a_held_out_task(tmp_path, capsys):
 
 def test_plans_are_repeatable_and_use_every_kind_of_policy():
     names = ["metaworld/reach", "metaworld/push-back"]
-    plan = plan_jobs(names, 100, seed=3)
-    assert plan == plan_jobs(names, 100, seed=3)
+    plan = plan_jobs(names, 400, seed=3)
+    assert plan == plan_jobs(names, 400, seed=3)
     assert {job.policy for job in plan} == set(POLICIES)
     assert plan[: len(names) * 10] == plan_jobs(names, 10, seed=3)
 

@@ -8,6 +8,7 @@ its steps.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import mujoco
@@ -119,7 +120,10 @@ class MetaWorldEnv(TaskEnv):
 
     def expert_action(self) -> np.ndarray:
         """What Meta-World's scripted policy does now."""
-        return np.clip(self._policy.get_action(self._observation), -1, 1).astype(np.float32)
+        with warnings.catch_warnings():  # its gains exceed the action range on purpose
+            warnings.filterwarnings("ignore", message="Constant")
+            action = self._policy.get_action(self._observation)
+        return np.clip(action, -1, 1).astype(np.float32)
 
     def truth(self) -> tuple[float, bool, Facts]:
         """Staged progress (:mod:`sole.sims.staged`), Meta-World's success, and the facts."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import mujoco
 import numpy as np
 
@@ -33,6 +35,8 @@ class FastRenderer:
             raise SimError(
                 f"software rendering does not work ({error}); run `sole doctor` for the mend"
             ) from error
+        # Not left to __del__: at the end of a process OSMesa is gone before the renderer is.
+        self._free = weakref.finalize(self, self._renderer.close)
         self._options = mujoco.MjvOption()
         if not show_sites:
             self._options.sitegroup[:] = 0
@@ -53,4 +57,4 @@ class FastRenderer:
 
     def close(self) -> None:
         """Free the OpenGL context."""
-        self._renderer.close()
+        self._free()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ def train(config: SftConfig) -> Path:
         n_image_tokens=model.config.n_image_tokens,
     )
     for now, losses in _steps(config, model, optimizer, sampler, step):
-        if now % 20 == 0 or now == config.steps:
+        if now % 10 == 0 or now == config.steps:
             run.log(now, **losses)
         if now % config.checkpoint_every == 0 or now == config.steps:
             _save(run, now, model, optimizer)
@@ -180,10 +181,9 @@ def _steps(
     optimizer: torch.optim.Optimizer,
     sampler: ExampleSampler,
     start: int,
-) -> Iterator[tuple[int, dict[str, float]]]:
+) -> Iterator[tuple[int, dict[str, Any]]]:
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    sums: dict[str, list[float]] = {}
     with progress_bar("training", total=config.steps, completed=start) as advance:
         for step in range(start, config.steps):
             began = time.perf_counter()
@@ -195,11 +195,9 @@ def _steps(
             loss.backward()
             nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
-            for name, value in {**parts, "step_s": time.perf_counter() - began}.items():
-                sums.setdefault(name, []).append(value)
             advance(1)
-            means = {name: float(np.mean(values[-20:])) for name, values in sums.items()}
-            yield step + 1, {"kind": "train", **means}  # type: ignore[dict-item]
+            # This step's values, not a running mean: a resumed run must log the same.
+            yield step + 1, {"kind": "train", **parts, "step_s": time.perf_counter() - began}
 
 
 def _optimizer(config: SftConfig, model: nn.Module) -> torch.optim.AdamW:
