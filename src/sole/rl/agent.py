@@ -123,6 +123,11 @@ class SacAgent:
         return self.sac.replay_buffer
 
     @property
+    def _entropy_weight(self) -> torch.Tensor:
+        assert self.sac.log_ent_coef is not None
+        return self.sac.log_ent_coef
+
+    @property
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         sac = self.sac
         assert sac.ent_coef_optimizer is not None
@@ -135,7 +140,7 @@ class SacAgent:
     def save(self, folder: Path) -> None:
         """Write networks, optimisers and buffer, none of it as pickle."""
         weights = dict(self.sac.policy.state_dict())
-        weights["log_ent_coef"] = self.sac.log_ent_coef.detach()
+        weights["log_ent_coef"] = self._entropy_weight.detach()
         save_tensors(folder / "policy.safetensors", weights)
         for name, optimizer in self._optimizers.items():
             save_optimizer(folder / f"optimizer_{name}.safetensors", optimizer)
@@ -150,7 +155,7 @@ class SacAgent:
         """Put back what :meth:`save` wrote."""
         weights = load_file(folder / "policy.safetensors")
         with torch.no_grad():
-            self.sac.log_ent_coef.copy_(weights.pop("log_ent_coef"))
+            self._entropy_weight.copy_(weights.pop("log_ent_coef"))
         self.sac.policy.load_state_dict(weights)
         for name, optimizer in self._optimizers.items():
             load_optimizer(folder / f"optimizer_{name}.safetensors", optimizer)

@@ -23,7 +23,7 @@ class SoleNanoConfig(PretrainedConfig):
     """
 
     model_type = "sole_nano"
-    sub_configs = {"text_config": LlamaConfig}
+    sub_configs = {"text_config": LlamaConfig}  # type: ignore[assignment]
 
     def __init__(
         self,

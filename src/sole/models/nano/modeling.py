@@ -96,6 +96,7 @@ class SoleNanoForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             assert input_ids is not None
             inputs_embeds = self.decoder.embed_tokens(input_ids)
+            assert inputs_embeds is not None
             past = 0 if past_key_values is None else past_key_values.get_seq_length()
             if past == 0 and (pixel_values is not None or tile_maps is not None):
                 inputs_embeds = self._place(

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LogitsProcessor, LogitsProcessorList
 
 from sole.errors import ModelError
 from sole.models.base import Answer, Question, check_moment
 from sole.models.nano.configuration import N_COLUMNS, SoleNanoConfig
-from sole.models.nano.modeling import N_TILES, SoleNanoForConditionalGeneration
+from sole.models.nano.modeling import N_NUMBERS, N_TILES, SoleNanoForConditionalGeneration
 from sole.models.nano.tokenizer import IMAGE
 from sole.protocol.composite import fit_tile
 from sole.protocol.prompt import NANO, write_messages
@@ -27,6 +27,24 @@ SUCCESS_ABOVE = 97
 _FAST_REPLY = "<think></think><answer>"
 _MAX_NEW_TOKENS = 96
 _ROWS = ("external", "wrist")
+
+
+class NumberAfterAnswer(LogitsProcessor):
+    """After ``<answer>`` only a number may come: training scores numbers among numbers alone.
+
+    Everything else of a reply is free; one that never opens its answer is a failure and counted.
+    """
+
+    def __init__(self, answer_token: int, numbers: range):
+        self._answer_token = answer_token
+        self._numbers = slice(numbers.start, numbers.stop)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+        """Rule out all but numbers in the rows whose last token opened the answer."""
+        opened = input_ids[:, -1] == self._answer_token
+        allowed = torch.full_like(scores, -torch.inf)
+        allowed[:, self._numbers] = scores[:, self._numbers]
+        return torch.where(opened[:, None], allowed, scores)
 
 
 @dataclass(frozen=True)
@@ -58,12 +76,15 @@ class NanoReader:
             )
         transformers.utils.logging.disable_progress_bar()
         self.model = SoleNanoForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-        self.model.eval().to(device)
+        self.model.eval()
+        self.model.to(torch.device(device))  # type: ignore[arg-type]
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.size_mb = weights.stat().st_size / 1e6
         self.model_id = f"nano-{hashlib.sha256(weights.read_bytes()).hexdigest()[:10]}"
         self._max_batch = max_batch
         self._answer_token = self.tokenizer.convert_tokens_to_ids("<answer>")
+        first = self.model.config.first_number_token_id
+        self._numbers = NumberAfterAnswer(self._answer_token, range(first, first + N_NUMBERS))
 
     @property
     def n_parameters(self) -> int:
@@ -111,6 +132,7 @@ class NanoReader:
         out = self.model.generate(
             **inputs,
             max_new_tokens=_MAX_NEW_TOKENS,
+            logits_processor=LogitsProcessorList([self._numbers]),
             do_sample=False,
             output_logits=True,
             return_dict_in_generate=True,
