@@ -12,6 +12,8 @@ from pydantic import Field
 
 from sole.config import Config, parse_config
 from sole.console import stderr, stdout
+from sole.evals.figures import Figure, record_figures
+from sole.report.picture import write_training_picture
 from sole.report.training import write_training_report
 from sole.rl.config import RlConfig
 from sole.rl.train import train
@@ -27,45 +29,77 @@ class DemoConfig(Config):
     """Task by full name."""
     seed: int = 0
     """Seeds networks, exploration and layouts."""
+    seeds: int = Field(1, gt=0)
+    """Run this many seeds one after the other, from `seed` on, and report their mean too."""
     episodes: int = Field(400, gt=0)
     """Training episodes."""
     out: Path = Path("demo")
-    """Folder for the run and report.html; an interrupted demo there is continued."""
+    """Folder for the runs and report.html; an interrupted demo there is continued."""
     fresh: bool = False
     """Throw away what an earlier demo left in the folder."""
-    picture: bool = False
-    """Also write demo.png (needs the report extra)."""
+    picture: Path | None = None
+    """Also write a picture of the run (needs the report extra)."""
+    figures: Path | None = None
+    """Record the outcome in this figures file."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole demo``."""
     config = parse_config(DemoConfig, argv, "sole demo")
-    last = run(config)
-    stdout.print(
-        f"\nTrue success of the final policy: [bold]{last['true_success']:.0%}[/bold] "
-        f"(95% interval {last['true_success_low']:.0%} to {last['true_success_high']:.0%}, "
-        f"{last['n_episodes']} evaluation episodes, {last['minutes']:.1f} minutes)\n"
-        f"Report: {(config.out / 'report.html').resolve()}"
-    )
-    return 0
-
-
-def run(config: DemoConfig) -> dict[str, Any]:
-    """Train, write the report, return the last evaluation and the minutes it all took."""
-    began = time.perf_counter()
-    folder = config.out / f"run-seed{config.seed}"
-    if config.fresh:
-        shutil.rmtree(folder, ignore_errors=True)
     stderr.print(
         f"A policy learns [bold]{config.env}[/bold] from nothing; its only reward is what nano "
         "says of its videos. nano was never trained on this task."
     )
-    last = train(
-        RlConfig(env=config.env, run_dir=folder, seed=config.seed, episodes=config.episodes)
-    )
-    write_training_report(folder, config.out / "report.html")
-    if config.picture:
-        from sole.report.picture import write_training_picture
+    outcomes = [run(config, config.seed + k) for k in range(config.seeds)]
+    for outcome in outcomes:
+        stdout.print(_sentence(outcome))
+    if config.seeds > 1:
+        mean = sum(o["true_success"] for o in outcomes) / len(outcomes)
+        stdout.print(f"Mean of {config.seeds} seeds: [bold]{mean:.0%}[/bold]")
+    stdout.print(f"Report: {(config.out / 'report.html').resolve()}")
+    if config.figures:
+        command = " ".join(["sole demo", *argv])
+        record_figures(config.figures, _figures(outcomes), command)
+    return 0
 
-        write_training_picture(folder, config.out / "demo.png")
-    return {**last, "minutes": (time.perf_counter() - began) / 60}
+
+def run(config: DemoConfig, seed: int) -> dict[str, Any]:
+    """Train one seed, write the report; return the last evaluation.
+
+    ``minutes`` is there only for a run that was not continued: it counts everything but the
+    installation.
+    """
+    began = time.perf_counter()
+    folder = config.out / f"run-seed{seed}"
+    if config.fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    unbroken = not (folder / "config.json").exists()
+    last = train(RlConfig(env=config.env, run_dir=folder, seed=seed, episodes=config.episodes))
+    if seed == config.seed:
+        write_training_report(folder, config.out / "report.html")
+        if config.picture:
+            write_training_picture(folder, config.picture)
+    minutes = {"minutes": (time.perf_counter() - began) / 60} if unbroken else {}
+    return {**last, **minutes, "seed": seed}
+
+
+def _sentence(outcome: dict[str, Any]) -> str:
+    took = f", {outcome['minutes']:.1f} minutes" if "minutes" in outcome else ""
+    return (
+        f"Seed {outcome['seed']}: true success of the final policy "
+        f"[bold]{outcome['true_success']:.0%}[/bold] (95% interval "
+        f"{outcome['true_success_low']:.0%} to {outcome['true_success_high']:.0%}, "
+        f"{outcome['n_episodes']} evaluation episodes{took})"
+    )
+
+
+def _figures(outcomes: Sequence[dict[str, Any]]) -> list[Figure]:
+    first, rates = outcomes[0], [o["true_success"] for o in outcomes]
+    if len(outcomes) > 1:
+        name = f"demo.true_success_mean{len(rates)}"
+        return [Figure(name, sum(rates) / len(rates), "share", min(rates), max(rates))]
+    low, high = first["true_success_low"], first["true_success_high"]
+    figures = [Figure("demo.true_success", first["true_success"], "share", low, high)]
+    if "minutes" in first:
+        figures.append(Figure("demo.minutes", first["minutes"], "minutes"))
+    return figures

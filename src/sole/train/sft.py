@@ -45,7 +45,7 @@ class SftConfig(Config):
     """Folders of episodes (LeRobot datasets with true progress and facts)."""
     run_dir: Path
     """Where checkpoints and metrics go; an interrupted run there is continued."""
-    steps: int = Field(2400, gt=0)
+    steps: int = Field(1700, gt=0)
     """Optimiser steps."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate of the decoder; warm-up over 4 percent, then a cosine to zero."""
