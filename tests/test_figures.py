@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from sole.evals.figures import Figure, check_quotes, fill_quotes, load_figures, record_figures
+from sole.errors import BadInputError, ConfigError
+from sole.evals.figures import (
+    Figure,
+    check_quotes,
+    fill_quotes,
+    load_figures,
+    main,
+    record_figures,
+)
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,3 +49,38 @@ def test_quotes_show_shares_as_percent_when_they_are_written_so():
     assert check_quotes(fill_quotes(text, figures), figures) == []
     assert check_quotes(text, figures)
     assert check_quotes(text, {}) == ["s: no such figure"]
+
+
+@pytest.mark.parametrize(
+    ("text", "figure", "shown"),
+    [
+        ("0", {"value": 0.454, "unit": ""}, "0.45"),
+        ("0", {"value": 5_990_000.0, "unit": "parameters"}, "6.0M"),
+        ("0", {"value": 28.83, "unit": "points"}, "28.8"),
+        ("0.0", {"value": -0.01, "unit": "points"}, "0.0"),
+        ("0%", {"value": 65.4, "unit": "percent"}, "65%"),
+        ("0.0", {"value": None, "unit": "points"}, "not measured"),
+    ],
+)
+def test_quote_takes_the_form_it_has_or_that_of_its_unit(text, figure, shown):
+    filled = fill_quotes(f"<!--fig:a-->{text}<!--/fig-->", {"a": figure})
+    assert filled == f"<!--fig:a-->{shown}<!--/fig-->"
+    assert check_quotes(filled, {"a": figure}) == []
+    assert fill_quotes(filled, {"a": figure}) == filled
+
+
+def test_command_line_fills_files_and_names_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    record_figures(Path("docs/figures.json"), [Figure("a", 0.5, "")], f"x --out {tmp_path}/y")
+    assert load_figures(Path("docs/figures.json"))["a"]["command"] == "x --out y"
+    page = tmp_path / "p.md"
+    page.write_text("<!--fig:a-->0<!--/fig--> <!--fig:b-->0<!--/fig-->")
+    assert main(["check", "p.md"]) == 1
+    assert main(["fill", "p.md"]) == 1
+    assert page.read_text() == "<!--fig:a-->0.50<!--/fig--> <!--fig:b-->0<!--/fig-->"
+    assert "p.md: b: no such figure" in capsys.readouterr().out
+    with pytest.raises(BadInputError, match="cannot be read"):
+        main(["fill", "absent.md"])
+    with pytest.raises(ConfigError, match="fill"):
+        main([])

@@ -71,3 +71,44 @@ def test_interval_contains_the_mean_and_leaves_out_nan():
     low, high = metrics.bootstrap_interval(drawn)
     assert low < np.nanmean(drawn) < high
     assert high - low < 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs)
+def test_ranking_accuracy_is_the_auc_when_quality_is_success(pair):
+    scores, quality = pair
+    success = [q > 0 for q in quality]
+    ranked, auc = metrics.ranking_accuracy(scores, success), metrics.roc_auc(scores, success)
+    assert ranked == pytest.approx(auc, nan_ok=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_agrees_with_scipy(counts):
+    k, n = counts
+    wanted = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
+    assert metrics.wilson_interval(k, n) == pytest.approx((wanted.low, wanted.high), abs=1e-5)
+
+
+def test_impossible_counts_are_refused():
+    with pytest.raises(ValueError, match="3 of 2"):
+        metrics.wilson_interval(3, 2)
+
+
+@settings(max_examples=50, deadline=None)
+@given(values)
+def test_no_curve_rises_less_than_it_drifts(judged):
+    assert metrics.rise(judged) >= max(metrics.drift(judged), 0)
+
+
+def test_interquartile_mean_agrees_with_scipy():
+    drawn = np.random.default_rng(1).normal(size=40)
+    assert metrics.interquartile_mean(drawn) == pytest.approx(stats.trim_mean(drawn, 0.25))
+
+
+def test_draws_of_one_class_do_not_spoil_the_interval():
+    labels = np.array([True, False, False])
+    low, high = metrics.bootstrap_interval(
+        np.arange(3), statistic=lambda i: metrics.roc_auc(i, labels[i.astype(int)])
+    )
+    assert 0.0 <= low <= high <= 1.0

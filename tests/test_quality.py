@@ -5,11 +5,23 @@ import math
 
 import numpy as np
 import pytest
+from tiny import make_tiny_nano
 
 from sole.cli import main
-from sole.data.episode import Episode, Truth, make_example_episode, make_facts
+from sole.data.episode import (
+    Episode,
+    EpisodeScore,
+    StepScore,
+    Truth,
+    make_example_episode,
+    make_facts,
+)  # fmt: skip
+from sole.errors import ConfigError, DataError
+from sole.evals import collection
+from sole.evals.cost import CostConfig, measure_cost
 from sole.evals.quality import QualityConfig, measure
-from sole.rewarders.controls import Oracle, Ramp, RandomWalk
+from sole.rewarders.base import CostCounters
+from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 
 
 def episode(task: str, policy: str, progress, seed: int) -> Episode:
@@ -43,6 +55,9 @@ def test_oracle_is_perfect():
     assert row.mean("mae")[0] == 0.0
     assert row.pooled["auc"] == 1.0
     assert row.mean("falling_f1")[0] == 1.0
+    assert row.mean("vroc_expert")[0] == pytest.approx(-1.0)
+    assert row.mean("static_rise")[0] == 0.0
+    assert row.mean("wrong_instruction_drop")[0] == 100.0
 
 
 def test_ramp_wins_voc_and_is_exposed_by_the_static_video():
@@ -80,3 +95,126 @@ def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
     assert len(json.loads(out.read_text())["rows"]) == 3
     assert not math.isnan(json.loads(out.read_text())["rows"][0]["pooled"]["auc"])
     assert "spearman" in capsys.readouterr().out
+
+
+class Talker:
+    """A reward model that knows one sentence, and cannot be read at the second frame."""
+
+    model_id = "talker"
+    views = ()
+    costs = CostCounters()
+
+    def score(self, episodes):
+        return [EpisodeScore(self._steps(e.n_frames), self.model_id) for e in episodes]
+
+    def start(self, task):
+        raise NotImplementedError
+
+    def _steps(self, n_frames):
+        said = StepScore(50.0, reasoning="The gripper is touching the puck.")
+        unread = StepScore(None, error="no number")
+        return (StepScore(0.0), unread, *[said] * (n_frames - 2))
+
+
+def test_claims_and_unreadable_replies_are_counted():
+    pooled = measure(Talker(), EPISODES, config(think=True)).pooled
+    assert pooled["parse_rate"] == 0.75
+    assert pooled["hallucination"] == 1.0
+    assert pooled["n_claims"] == 3 * len(EPISODES)
+
+
+def test_change_is_judged_against_the_last_frame_that_was_read(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "sole.evals.quality.judge_text",
+        lambda text, previous, current, first: seen.append(previous["object_moved_m"]) or [],
+    )
+    truth = Truth(np.arange(4, dtype=np.float32), np.zeros(4, bool),
+                  tuple(make_facts(object_moved_m=float(t)) for t in range(4)))  # fmt: skip
+    base = make_example_episode(4, 16)
+    measure(Talker(), [Episode("do a", base.views, truth=truth, env_name="f/a")],
+            config(think=True))  # fmt: skip
+    assert seen == [0.0, 2.0]
+
+
+def test_episodes_that_never_move_are_left_out_of_correlations_and_counted():
+    still = episode("a", "random", [0, 0, 0, 0, 0], 9)
+    with_it, without = (measure(Ramp(), e, config()) for e in ([*EPISODES, still], EPISODES))
+    assert with_it.pooled["n_constant_truth"] == 1
+    assert with_it.mean("spearman")[0] == pytest.approx(without.mean("spearman")[0])
+
+
+def test_last_frame_auc_sees_what_was_undone():
+    undone = episode("a", "undo", [0, 100, 100, 50, 20], 7)
+    row = measure(Oracle(), [*EPISODES, undone], config())
+    assert row.pooled["auc"] == row.pooled["auc_last"] == 1.0
+
+
+def test_one_task_has_no_other_sentence_and_no_interval_over_tasks():
+    row = measure(Ramp(), EPISODES[:2], config())
+    assert math.isnan(row.mean("wrong_instruction_drop")[0])
+    assert math.isnan(row.mean("mae")[1])
+
+
+def test_constant_model_says_nothing():
+    row = measure(Constant(50), EPISODES, config())
+    assert row.pooled["auc"] == 0.5
+    assert row.mean("static_drift")[0] == 50.0
+
+
+def test_json_output_is_valid_json_without_nan(monkeypatch, capsys):
+    monkeypatch.setattr("sole.evals.quality._episodes", lambda c: EPISODES[1:2])
+    assert main(["eval", "quality", "--model", "ramp", "--no-controls", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)["rows"][0]
+    assert row["summary"]["auc"]["value"] is None
+    assert row["summary"]["mae"]["value"] > 0
+
+
+def fake_collect(env_name, policy, seed, *, n_frames):
+    return episode(env_name.partition("/")[2], policy, np.arange(n_frames), seed)
+
+
+def test_collected_episodes_are_read_back_instead_of_simulated(tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "collect_episode", fake_collect)
+    made = collection.collect(["fake/a"], 3, 5, tmp_path, 6, policies=("expert", "undo"))
+    assert [e.policy for e in made] == ["expert", "undo", "expert"]
+    monkeypatch.delattr(collection, "collect_episode")
+    again = collection.collect(["fake/a"], 3, 5, tmp_path, 6, policies=("expert", "undo"))
+    for one, two in zip(made, again, strict=True):
+        assert (one.task, one.seed, one.truth.facts[0]["object_name"]) == (
+            two.task, two.seed, two.truth.facts[0]["object_name"])  # fmt: skip
+        np.testing.assert_array_equal(one.views["wrist"], two.views["wrist"])
+
+
+def test_damaged_cache_and_unknown_policy_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "collect_episode", fake_collect)
+    collection.collect(["fake/a"], 1, 5, tmp_path, 6)
+    next(tmp_path.glob("*.npz")).write_bytes(b"PK broken")
+    with pytest.raises(DataError, match="delete it"):
+        collection.collect(["fake/a"], 1, 5, tmp_path, 6)
+    with pytest.raises(ConfigError, match="choose from"):
+        collection.collect(["fake/a"], 1, 5, tmp_path, 6, policies=("expertt",))
+
+
+def test_cost_measures_size_and_speed_of_a_checkpoint(tmp_path):
+    folder = make_tiny_nano(tmp_path)
+    figures = {f.name: f.value for f in measure_cost(
+        CostConfig(model=str(folder), n_frames=3, repeats=1, threads=1))}  # fmt: skip
+    speeds = {f"nano.ms_{mode}_b{n}" for mode in ("fast", "reason") for n in (1, 8)}
+    assert {"nano.params", "nano.mb", "nano.load_s", "nano.tokens_reason", *speeds} == set(figures)
+    assert all(value > 0 for value in figures.values())
+
+
+def test_cost_of_a_control_is_refused():
+    with pytest.raises(ConfigError, match="no network"):
+        measure_cost(CostConfig(model="ramp"))
+
+
+@pytest.mark.slow
+def test_simulated_dev_task_is_measured(tmp_path, capsys):
+    code = main(["eval", "quality", "--model", "oracle", "--tasks", "metaworld/dial-turn",
+                 "--episodes-per-task", "2", "--cache", str(tmp_path), "--json"])  # fmt: skip
+    assert code == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows[0]["summary"]["mae"]["value"] == 0.0
+    assert len(rows) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from sole.console import progress_bar
 from sole.data.episode import Episode, Truth
+from sole.errors import ConfigError, DataError
+from sole.synth import policies as synth_policies
 from sole.synth.collect import collect_episode
 
 #: Policies of the evaluation, in turn: two experts in ten, the rest goes wrong in different ways.
@@ -21,19 +24,37 @@ POLICIES = (
 
 
 def collect(
-    env_names: Sequence[str], per_task: int, seed: int, cache: Path, n_frames: int = 26
+    env_names: Sequence[str],
+    per_task: int,
+    seed: int,
+    cache: Path,
+    n_frames: int = 26,
+    *,
+    policies: Sequence[str] = POLICIES,
 ) -> list[Episode]:
-    """Simulate (or read back) ``per_task`` episodes of each task.
+    """Simulate (or read back) ``per_task`` episodes of each task, policies in turn.
 
-    Evaluation seeds start at ``seed`` and never coincide with a training plan's draws by design:
-    those are drawn at random from 2**31 numbers, and tasks differ anyway.
+    Episode k of every task has seed ``seed + k``. Dev and test tasks are in no training set; on
+    training tasks a layout could in principle have been trained on, since training seeds are drawn
+    at random from the same 2**31 numbers. The cache knows nothing of the simulators' code: delete
+    it when that has changed.
+
+    Raises:
+        ConfigError: If a policy is unknown.
+        DataError: If a cached episode is damaged.
     """
+    if unknown := sorted(set(policies) - set(synth_policies.POLICIES)):
+        raise ConfigError(
+            f"no policy {', '.join(unknown)}; choose from: {', '.join(synth_policies.POLICIES)}"
+        )
+    if not policies:
+        raise ConfigError("policies: expected at least one, got none")
     cache.mkdir(parents=True, exist_ok=True)
     episodes = []
     with progress_bar("collecting", total=len(env_names) * per_task) as advance:
         for env_name in env_names:
             for k in range(per_task):
-                policy = POLICIES[k % len(POLICIES)]
+                policy = policies[k % len(policies)]
                 name = f"{env_name.replace('/', '-')}-{policy}-{seed + k}-{n_frames}.npz"
                 episodes.append(_episode(cache / name, env_name, policy, seed + k, n_frames))
                 advance(1)
@@ -43,7 +64,10 @@ def collect(
 def _episode(path: Path, env_name: str, policy: str, seed: int, n_frames: int) -> Episode:
     if not path.exists():
         _write(path, collect_episode(env_name, policy, seed, n_frames=n_frames))
-    return _read(path)
+    try:
+        return _read(path)
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: damaged ({error}); delete it, it will be made again") from error
 
 
 def _write(path: Path, episode: Episode) -> None:

@@ -11,10 +11,11 @@ from pydantic import Field
 from rich.table import Table
 
 from sole.config import Config, parse_config
-from sole.console import stdout
+from sole.console import progress_bar, stdout
 from sole.data.episode import make_example_episode
 from sole.errors import ConfigError
 from sole.evals.figures import Figure, record_figures
+from sole.models.nano.reader import NanoReader
 from sole.rewarders.load import load_reward_model
 from sole.rewarders.sole import SoleRewardModel
 
@@ -52,6 +53,9 @@ def measure_cost(config: CostConfig) -> list[Figure]:
 
     Random pictures cost what real ones do in fast mode; with reasoning the length of the text
     decides, so the tokens per frame stand beside the milliseconds.
+
+    Raises:
+        ConfigError: If the model is a control, which costs nothing.
     """
     torch.set_num_threads(config.threads)
     began = time.perf_counter()
@@ -59,20 +63,33 @@ def measure_cost(config: CostConfig) -> list[Figure]:
     load_s = time.perf_counter() - began
     if not isinstance(model, SoleRewardModel):
         raise ConfigError(f"cost: {config.model} has no network to measure; try nano")
-    reader = model.reader
-    figures = [
-        Figure("nano.params", float(getattr(reader, "n_parameters", 0)), "parameters"),
-        Figure("nano.mb", float(getattr(reader, "size_mb", 0)), "MB"),
-        Figure("nano.load_s", load_s, "s"),
-    ]
-    for mode, chosen in (("fast", model), ("reason", model.thinking())):
-        for batch in (1, 8):
-            best = min(_ms_per_frame(chosen, batch, config.n_frames) for _ in range(config.repeats))
-            figures.append(Figure(f"nano.ms_{mode}_b{batch}", best, "ms per scored frame"))
+    figures = [*_size(model), Figure("nano.load_s", load_s, "s")]
+    thinking = model.thinking()
+    with progress_bar("measuring", total=4) as advance:
+        for mode, chosen in (("fast", model.fast()), ("reason", thinking)):
+            for batch in (1, 8):
+                times = [_ms_per_frame(chosen, batch, config) for _ in range(config.repeats)]
+                name = f"nano.ms_{mode}_b{batch}"
+                figures.append(Figure(name, min(times), "ms per scored frame"))
+                advance(1)
+    costs = thinking.costs
+    n_judged = costs.frames - costs.episodes
+    figures.append(Figure("nano.tokens_reason", costs.generated_tokens / n_judged, "tokens/frame"))
     return figures
 
 
-def _ms_per_frame(model: SoleRewardModel, batch: int, n_frames: int) -> float:
+def _size(model: SoleRewardModel) -> list[Figure]:
+    reader = model.reader
+    if not isinstance(reader, NanoReader):
+        raise ConfigError(f"cost: {model.model_id} does not say how big it is; try nano")
+    return [
+        Figure("nano.params", float(reader.n_parameters), "parameters"),
+        Figure("nano.mb", reader.size_mb, "MB"),
+    ]
+
+
+def _ms_per_frame(model: SoleRewardModel, batch: int, config: CostConfig) -> float:
+    n_frames = config.n_frames
     episodes = [make_example_episode(n_frames, 96, seed=k, truth=False) for k in range(batch)]
     began = time.perf_counter()
     model.score(episodes)

@@ -1,7 +1,13 @@
 """Figures that documents quote: written by the command that measured them, compared by a test.
 
-``python -m sole.evals.figures README.md docs/*.md`` rewrites the quotes
-``<!--fig:NAME-->VALUE<!--/fig-->`` from docs/figures.json, keeping the digits shown.
+``python -m sole.evals.figures fill README.md docs/*.md`` rewrites the quotes
+``<!--fig:NAME-->VALUE<!--/fig-->`` from docs/figures.json, keeping the digits shown; ``check``
+instead of ``fill`` lists those that are wrong.
+
+A quote shows the value with as many decimals as it has. One that ends in ``%`` shows a share (0.654
+as 65%); a figure whose unit is already ``%`` or ``percent`` is not multiplied. One that ends in
+``M`` shows millions. A bare ``0`` or ``?`` is a place-holder: filling gives it the decimals of its
+unit.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sole.errors import DataError
+from sole.errors import BadInputError, ConfigError, DataError, SoleError
 from sole.run import git_state, write_atomically
 
 _QUOTE = re.compile(r"<!--fig:(?P<name>[\w.\-]+)-->(?P<text>.*?)<!--/fig-->")
@@ -50,8 +56,9 @@ def record_figures(path: Path, figures: Sequence[Figure], command: str) -> None:
     """Add or replace figures, with commit, machine and date of this moment."""
     entries = load_figures(path)
     git = git_state(path.resolve().parent)
+    here = f"{Path.cwd()}{os.sep}"
     about = {
-        "command": command,
+        "command": command.replace(here, ""),  # a reader's folders are other ones
         "commit": f"{git['commit']}{'+changes' if git['dirty'] else ''}",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -76,7 +83,7 @@ def check_quotes(markdown: str, figures: dict[str, dict[str, Any]]) -> list[str]
         name, text = quote["name"], quote["text"]
         if name not in figures:
             complaints.append(f"{name}: no such figure")
-        elif (right := _shown(text, figures[name]["value"])) != text:
+        elif (right := _shown(text, figures[name])) != text:
             complaints.append(f"{name}: shows {text}, measured {right}")
     return complaints
 
@@ -92,19 +99,38 @@ def fill_quotes(markdown: str, figures: dict[str, dict[str, Any]]) -> str:
     def put(quote: re.Match[str]) -> str:
         name, text = quote["name"], quote["text"]
         if name in figures:
-            text = _shown(text, figures[name]["value"])
+            pattern = _pattern(figures[name]) if text.strip() in {"0", "?"} else text
+            text = _shown(pattern, figures[name])
         return f"<!--fig:{name}-->{text}<!--/fig-->"
 
     return _QUOTE.sub(put, markdown)
 
 
-def _shown(text: str, value: float) -> str:
-    """``value`` with the decimals of ``text``; a quote that ends in % shows a share in percent."""
-    found = _NUMBER.search(text)
+def _pattern(figure: dict[str, Any]) -> str:
+    """How a figure is shown where the document has not decided: an example of the form."""
+    value, unit = figure["value"], figure.get("unit", "")
+    if unit == "parameters":
+        return "0.0M"
+    if unit in {"", "share"}:
+        return "0.00"
+    return "0" if value is None or abs(value) >= 100 else "0.0"
+
+
+def _shown(pattern: str, figure: dict[str, Any]) -> str:
+    """The figure's value in the form of ``pattern``: its decimals and its sign of unit."""
+    value = figure["value"]
+    if value is None:
+        return "not measured"
+    found = _NUMBER.search(pattern)
     decimals = len(found["decimals"] or "") if found else 2
-    if text.rstrip().endswith("%"):
-        return f"{100 * value:.{decimals}f}%"
-    return f"{value:.{decimals}f}"
+    sign = pattern.rstrip()[-1:]
+    scale = 1.0
+    if sign == "%" and figure.get("unit") not in {"%", "percent"}:
+        scale = 100.0
+    elif sign == "M":
+        scale = 1e-6
+    number = f"{round(scale * value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no minus zero
+    return number + (sign if sign in {"%", "M"} else "")
 
 
 def _plain(value: Any) -> Any:
@@ -113,14 +139,32 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def main(paths: Sequence[str]) -> int:
-    """Fill the quotes of these Markdown files from docs/figures.json."""
+def main(argv: Sequence[str]) -> int:
+    """``fill FILES`` or ``check FILES``, with the figures of docs/figures.json."""
+    if not argv or argv[0] not in {"fill", "check"}:
+        raise ConfigError("usage: python -m sole.evals.figures fill|check FILE.md ...")
     figures = load_figures(Path("docs/figures.json"))
-    for name in paths:
-        path = Path(name)
-        path.write_text(fill_quotes(path.read_text(), figures))
-    return 0
+    wrong = []
+    for path in map(Path, argv[1:]):
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise BadInputError(f"{path}: cannot be read ({error.strerror})") from error
+        if argv[0] == "fill" and (filled := fill_quotes(text, figures)) != text:
+            text = filled
+            write_atomically(path, text)
+        wrong += [f"{path}: {complaint}" for complaint in check_quotes(text, figures)]
+    sys.stdout.write("".join(f"{line}\n" for line in wrong))
+    return 1 if wrong else 0
+
+
+def _run() -> int:
+    try:
+        return main(sys.argv[1:])
+    except SoleError as error:
+        sys.stderr.write(f"figures: {error}\n")
+        return error.exit_code
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(_run())

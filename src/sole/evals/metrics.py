@@ -91,6 +91,23 @@ def kendall_tau_a(one: Values, two: Values) -> float:
     return float(signs.sum() / (n * (n - 1)))
 
 
+def ranking_accuracy(scores: Values, quality: Values) -> float:
+    """Share of pairs of different quality whose scores are in the same order; tied scores half.
+
+    NaN when no two qualities differ (Robometer, arXiv 2603.02115).
+
+    Example:
+        >>> ranking_accuracy([0.1, 0.7, 0.7], [0, 1, 2])
+        0.8333333333333334
+    """
+    a, b = np.asarray(scores, float), np.asarray(quality, float)
+    better = b[:, None] > b[None]
+    if not better.any():
+        return math.nan
+    wins = (np.sign(a[:, None] - a[None]) + 1) / 2
+    return float(wins[better].mean())
+
+
 def roc_auc(scores: Values, labels: Sequence[bool] | np.ndarray) -> float:
     """Chance that a success scores above a failure; ties count half. NaN with one class only.
 
@@ -134,6 +151,33 @@ def drift(judged: Values) -> float:
     return float(judged[-1] - judged[0])
 
 
+def rise(judged: Values) -> float:
+    """Highest minus first judged value, percent points: what a static video gains by itself.
+
+    Example:
+        >>> rise([0, 9, 4])
+        9.0
+    """
+    return float(np.max(judged) - judged[0])
+
+
+def wilson_interval(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 percent interval of a share ``k / n`` (Wilson 1927): honest near 0 and 1, unlike +-2 sd.
+
+    Raises:
+        ValueError: Unless 0 <= k <= n and n > 0.
+
+    Example:
+        >>> [round(x, 3) for x in wilson_interval(20, 20)]
+        [0.839, 1.0]
+    """
+    if not 0 <= k <= n or n <= 0:
+        raise ValueError(f"wilson interval: expected 0 <= k <= n and n > 0, got {k} of {n}")
+    centre = (k + z * z / 2) / (n + z * z)
+    half = z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
 def interquartile_mean(values: Values) -> float:
     """Mean of the middle half (Agarwal et al. 2021): robust to a lucky or unlucky seed.
 
@@ -155,7 +199,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic (the mean) over independent units.
 
-    Units must be independent: tasks or episodes, never frames. NaNs are left out.
+    Units must be independent: tasks or episodes, never frames. NaNs are left out, and so are draws
+    whose statistic is NaN (an AUC without successes).
 
     Example:
         >>> bootstrap_interval([2.0, 2.0, 2.0])
@@ -168,5 +213,8 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     drawn = array[rng.integers(len(array), size=(n, len(array)))]
     means = drawn.mean(1) if statistic is None else np.array([statistic(row) for row in drawn])
+    means = means[~np.isnan(means)]
+    if not len(means):
+        return math.nan, math.nan
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

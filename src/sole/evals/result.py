@@ -1,0 +1,130 @@
+"""What an evaluation found: one row per model, as tables, JSON and figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from sole.evals import metrics
+from sole.evals.figures import Figure
+
+#: Metric -> (unit, decimals shown).
+UNITS = {
+    "spearman": ("", 2), "pearson": ("", 2), "mae": ("points", 1), "voc_expert": ("", 2),
+    "vroc_expert": ("", 2), "auc": ("", 2), "auc_last": ("", 2), "auc_task": ("", 2),
+    "falling_f1": ("", 2), "bias_success": ("points", 1), "bias_failure": ("points", 1),
+    "voc_static": ("", 2), "static_drift": ("points", 1), "static_rise": ("points", 1),
+    "wrong_instruction_drop": ("points", 1),
+}  # fmt: skip
+#: Metrics of all episodes together; they have no value per task.
+POOLED = ("auc", "auc_last")
+#: Numbers without an interval: counts, and what only reasoning can be measured by.
+COUNTS = (
+    "parse_rate", "hallucination", "n_steps", "n_claims", "n_episodes", "n_success",
+    "n_constant_truth", "ms_per_frame",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model's results: per task metrics, and what is pooled over everything."""
+
+    model_id: str
+    per_task: dict[str, dict[str, float]]
+    pooled: dict[str, float]
+
+    def mean(self, name: str) -> tuple[float, float, float]:
+        """Mean over tasks with its 95 percent bootstrap interval over tasks (NaN below two)."""
+        if name in self.pooled:
+            return (
+                self.pooled[name],
+                self.pooled.get(f"{name}_low", math.nan),
+                self.pooled.get(f"{name}_high", math.nan),
+            )
+        values = np.array([task.get(name, math.nan) for task in self.per_task.values()])
+        known = values[~np.isnan(values)]
+        if not len(known):
+            return math.nan, math.nan, math.nan
+        low, high = metrics.bootstrap_interval(known) if len(known) > 1 else (math.nan, math.nan)
+        return float(known.mean()), low, high
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, JSON-able; a number that is not known is None."""
+        summary = {
+            name: dict(zip(("value", "low", "high"), self.mean(name), strict=True))
+            for name in UNITS
+        }
+        whole = {
+            "model_id": self.model_id,
+            "summary": summary,
+            "per_task": self.per_task,
+            "pooled": self.pooled,
+        }
+        return _without_nan(whole)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def result_json(rows: Sequence[Row], config: str, indent: int | None = None) -> str:
+    """The whole evaluation as JSON; ``config`` is the settings' own JSON."""
+    whole = {"rows": [row.as_dict() for row in rows], "config": json.loads(config)}
+    return json.dumps(whole, indent=indent, allow_nan=False)
+
+
+def summary_table(rows: Sequence[Row]) -> Table:
+    """Models side by side: mean over tasks [95 percent interval]."""
+    table = Table("metric", *[row.model_id for row in rows], title="mean over tasks [95% interval]")
+    for name, (unit, digits) in UNITS.items():
+        cells = [_cell(*row.mean(name), digits) for row in rows]
+        table.add_row(f"{name} {unit}".strip(), *cells)
+    for name in COUNTS:
+        table.add_row(name, *[_count(row.pooled.get(name, math.nan)) for row in rows])
+    return table
+
+
+def task_table(row: Row) -> Table:
+    """One model's metrics per task."""
+    names = [name for name in UNITS if name not in POOLED]
+    table = Table("task", *names, title=row.model_id)
+    for task, found in row.per_task.items():
+        cells = [
+            _cell(found.get(name, math.nan), math.nan, math.nan, UNITS[name][1]) for name in names
+        ]
+        table.add_row(task.partition("/")[2] or task, *cells)
+    return table
+
+
+def _cell(value: float, low: float, high: float, digits: int) -> str:
+    if math.isnan(value):
+        return "-"
+    text = f"{value:.{digits}f}"
+    return text if math.isnan(low) else f"{text} \\[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _count(value: float) -> str:
+    return "not measured" if math.isnan(value) else f"{value:.4g}"
+
+
+def result_figures(rows: Sequence[Row], prefix: str) -> list[Figure]:
+    """Figures ``PREFIX.METRIC``, ``PREFIX.ramp.METRIC`` and, of reasoning, ``nano.*``."""
+    figures = []
+    for row, part in zip(rows, ("", "ramp.", "random."), strict=False):
+        for name, (unit, _) in UNITS.items():
+            value, low, high = row.mean(name)
+            figures.append(Figure(f"{prefix}.{part}{name}", value, unit, low, high))
+    pooled = rows[0].pooled
+    if "parse_rate" in pooled:
+        figures.append(Figure("nano.parse_rate", pooled["parse_rate"], "share"))
+        figures.append(Figure("nano.hallucination", pooled["hallucination"], "share"))
+        figures.append(Figure("nano.n_steps_checked", pooled["n_steps"], "steps"))
+    return figures
