@@ -22,8 +22,8 @@ UNITS = {
     "voc_static": ("", 2), "static_drift": ("points", 1), "static_rise": ("points", 1),
     "wrong_instruction_drop": ("points", 1),
 }  # fmt: skip
-#: Metrics of all episodes together; they have no value per task.
-POOLED = ("auc", "auc_last")
+#: What fits on a terminal's width per task; the JSON holds everything.
+PER_TASK = ("spearman", "mae", "voc_expert", "auc_task", "falling_f1", "voc_static", "static_rise")
 #: Numbers without an interval: counts, and what only reasoning can be measured by.
 COUNTS = (
     "parse_rate", "hallucination", "n_steps", "n_claims", "n_episodes", "n_success",
@@ -83,7 +83,10 @@ def result_json(rows: Sequence[Row], config: str, indent: int | None = None) -> 
 
 def summary_table(rows: Sequence[Row]) -> Table:
     """Models side by side: mean over tasks [95 percent interval]."""
-    table = Table("metric", *[row.model_id for row in rows], title="mean over tasks [95% interval]")
+    table = Table(title="mean over tasks [95% interval]")
+    table.add_column("metric", no_wrap=True)
+    for row in rows:
+        table.add_column(row.model_id, overflow="fold")
     for name, (unit, digits) in UNITS.items():
         cells = [_cell(*row.mean(name), digits) for row in rows]
         table.add_row(f"{name} {unit}".strip(), *cells)
@@ -94,11 +97,14 @@ def summary_table(rows: Sequence[Row]) -> Table:
 
 def task_table(row: Row) -> Table:
     """One model's metrics per task."""
-    names = [name for name in UNITS if name not in POOLED]
-    table = Table("task", *names, title=row.model_id)
+    table = Table(title=row.model_id)
+    table.add_column("task", no_wrap=True)
+    for name in PER_TASK:
+        table.add_column(name.replace("_", " "), justify="right")
     for task, found in row.per_task.items():
         cells = [
-            _cell(found.get(name, math.nan), math.nan, math.nan, UNITS[name][1]) for name in names
+            _cell(found.get(name, math.nan), math.nan, math.nan, UNITS[name][1])
+            for name in PER_TASK
         ]
         table.add_row(task.partition("/")[2] or task, *cells)
     return table
