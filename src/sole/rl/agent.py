@@ -20,6 +20,7 @@ from stable_baselines3.common.logger import Logger
 
 from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.rl.envs import Observation, Rollout
+from sole.rl.relabel import RelabelledBuffer, RelabelledDictBuffer
 
 _CLIP_SIGMAS = 5.0
 _FLOOR = 0.01
@@ -65,7 +66,8 @@ class SacAgent:
         action_space: The env's, in [-1, 1].
         seed: Seeds the initial networks.
         buffer_size: Transitions kept.
-        settings: Passed to SB3's SAC (learning_rate, gamma, tau, batch_size ...).
+        learning_rate: Adam's at the start of the run.
+        settings: Passed to SB3's SAC (gamma, tau, batch_size ...).
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class SacAgent:
         *,
         seed: int,
         buffer_size: int,
+        learning_rate: float,
         settings: dict[str, Any],
     ):
         pixels = isinstance(observation_space, gymnasium.spaces.Dict)
@@ -84,6 +87,8 @@ class SacAgent:
             seed=seed,
             buffer_size=buffer_size,
             device="cpu",
+            replay_buffer_class=RelabelledDictBuffer if pixels else RelabelledBuffer,
+            learning_rate=lambda remaining: learning_rate * max(remaining, 0.1),
             **settings,
         )
         self.sac.set_logger(Logger(None, []))
@@ -101,20 +106,19 @@ class SacAgent:
 
     def store(self, rollout: Rollout, rewards: np.ndarray) -> None:
         """Put a judged episode into the buffer; its end is a time limit, so values bootstrap."""
-        n_steps = len(rollout.actions)
-        for t in range(n_steps):
-            last = t == n_steps - 1
-            self._buffer.add(
-                _one(self.scaling(rollout.observations[t])),
-                _one(self.scaling(rollout.observations[t + 1])),
-                rollout.actions[t][None],
-                np.array([rewards[t]], np.float32),
-                np.array([last]),
-                [{"TimeLimit.truncated": last}],
-            )
+        observations = [self.scaling(o) for o in rollout.observations]
+        self._buffer.add_episode(observations, np.stack(rollout.actions), rewards)
 
-    def learn(self, n_updates: int) -> None:
-        """Run SB3's own training for this many gradient steps."""
+    def learn(self, n_updates: int, *, remaining: float = 1.0) -> None:
+        """Run SB3's own training for this many gradient steps; with nothing stored, do nothing.
+
+        Args:
+            n_updates: Gradient steps.
+            remaining: Share of the run still to come; the learning rate falls with it.
+        """
+        self.sac._current_progress_remaining = remaining
+        if self._buffer.size() == 0:  # every episode so far was dropped
+            return
         self.sac.train(gradient_steps=n_updates, batch_size=self.sac.batch_size)
         self.n_updates += n_updates
 
@@ -178,12 +182,6 @@ def reseed(seed: int, number: int) -> None:
     torch.manual_seed(int(state[1]))
 
 
-def _one(observation: Observation) -> Any:
-    if isinstance(observation, dict):
-        return {key: value[None] for key, value in observation.items()}
-    return observation[None]
-
-
 _ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -199,6 +197,9 @@ def _buffer_arrays(buffer: Any) -> dict[str, np.ndarray]:
 
 def _restore_buffer(buffer: Any, arrays: dict[str, np.ndarray]) -> None:
     pos, full = arrays.pop("pos")
+    n_stored = len(arrays["rewards/"])
+    if n_stored < buffer.buffer_size:  # also a full one, when the run is continued for longer
+        pos, full = n_stored, False
     buffer.pos, buffer.full = int(pos), bool(full)
     for name, array in arrays.items():
         field, _, key = name.partition("/")

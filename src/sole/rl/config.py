@@ -34,7 +34,7 @@ class RlConfig(Config):
     updates_per_episode: int = Field(60, ge=0)
     """Gradient steps per training episode."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Adam's, for actor, critic and entropy."""
+    """Adam's, for actor, critic and entropy; falls linearly to a tenth over the run."""
     gamma: float = Field(0.95, gt=0, lt=1)
     """Discount per decision."""
     batch_size: int = Field(256, gt=0)
@@ -54,12 +54,17 @@ class RlConfig(Config):
     judged_success_at: float = Field(0.5, gt=0, lt=1)
     """An episode counts as judged successful when its success probability ever reaches this."""
     eval_episodes: int = Field(20, gt=0)
-    """Episodes of each evaluation (fixed layouts, deterministic policy, truth only)."""
+    """Episodes of each evaluation (fixed layouts, truth only)."""
+    eval_deterministic: bool = False
+    """Evaluate the mean action; SAC learns a stochastic policy, and that is what is evaluated."""
     eval_every: int = Field(96, gt=0)
     """Training episodes between evaluations."""
     checkpoint_every: int = Field(48, gt=0)
     """Training episodes between checkpoints."""
-    threads: int = Field(2, gt=0)
-    """CPU threads."""
+    max_minutes: float | None = Field(None, gt=0)
+    """Stop after the round in which this is exceeded; evaluation, checkpoint and film still come,
+    and the same command goes on from there."""
+    threads: int = Field(1, gt=0)
+    """CPU threads; networks this small gain nothing from more, and results depend on the number."""
     tensorboard: bool = False
     """Also write TensorBoard files."""

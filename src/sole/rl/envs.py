@@ -1,14 +1,16 @@
-"""Acts in a :class:`TaskEnv` for one episode and keeps what each side may see.
+"""What each side of an episode in a :class:`TaskEnv` may see.
 
 The agent's side reads observations and pictures and nothing else; the reward and the info of
 ``step`` are dropped unread.
-The truth is read by :class:`Watcher`, which only reports and the oracle use.
+The truth is read by :class:`TruthRecorder`, which only reports and the oracle use.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -21,10 +23,12 @@ from sole.sims.base import TaskEnv
 
 Observation = Any  # float32 vector, or a dict of pictures and proprioception
 Act = Callable[[list[Observation]], np.ndarray]
+#: Where the info of an episode's last step holds its :class:`Episode` (SB3 owns the key "episode").
+FINISHED = "finished_episode"
 
 
 @dataclass
-class Watcher:
+class TruthRecorder:
     """Reads the simulator's truth beside an episode; no part of the agent's side holds one."""
 
     moments: list[tuple[float, bool, Facts]] = field(default_factory=list)
@@ -46,40 +50,40 @@ class Rollout:
 
     observations: list[Observation]
     actions: list[np.ndarray]
-    views: list[dict[str, np.ndarray]]
-    view_frames: np.ndarray
-    task: str
-    env_name: str
-    seed: int
-    fps: float
+    episode: Episode
     truth: Truth
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def n_frames(self) -> int:
         """Moments of the episode, one more than actions."""
         return len(self.observations)
 
+    @property
+    def view_frames(self) -> np.ndarray:
+        """Indices of the moments at which pictures were taken."""
+        return pictured_moments(self.episode)[0]
+
     def shown(self) -> Episode:
         """What a reward model may see: the pictures that were taken, and the instruction."""
-        names = self.views[0]
-        return Episode(
-            task=self.task,
-            views={name: np.stack([v[name] for v in self.views]) for name in names},
-            fps=self.fps,
-            env_name=self.env_name,
-            seed=self.seed,
-        )
+        return self.episode.without_truth()
 
     def with_truth(self) -> Episode:
         """The same with the truth at those moments: for the oracle and for reports only."""
         index = self.view_frames
         facts = tuple(self.truth.facts[i] for i in index)
         truth = Truth(self.truth.true_progress[index], self.truth.true_success[index], facts)
-        shown = self.shown()
-        return Episode(
-            task=shown.task, views=shown.views, fps=shown.fps, truth=truth,
-            env_name=self.env_name, seed=self.seed,
-        )  # fmt: skip
+        return replace(self.episode, truth=truth)
+
+
+def pictured_moments(episode: Episode) -> tuple[np.ndarray, int]:
+    """Which moments of the attempt an episode's frames show, and how many moments it had.
+
+    An episode that does not say was filmed at every moment.
+    """
+    n_moments = int(episode.extra.get("n_moments", episode.n_frames))
+    frames = np.asarray(episode.extra.get("moments", range(episode.n_frames)), int)
+    return frames, n_moments
 
 
 def observation_space(env: TaskEnv, kind: str) -> gymnasium.Space[Any]:
@@ -95,6 +99,88 @@ def observation_space(env: TaskEnv, kind: str) -> gymnasium.Space[Any]:
     return Dict(spaces)
 
 
+class AgentEnv(gymnasium.Env[Any, np.ndarray]):
+    """A task as its agent may see it, and a film of the running episode for the reward model.
+
+    A Gymnasium environment for a loop of your own: the reward is always 0.0, an episode ends only
+    by its time limit (an end at success would tell the truth), and the last step's info holds the
+    pictures under :data:`FINISHED`. It never calls ``truth`` and reads neither reward nor info.
+
+    Args:
+        env: The task.
+        kind: ``state``, or ``pixels``: a dict of the views, channel first, and ``proprio``.
+        every: Keep pictures for the reward model every this many decisions, and at the end.
+        task: A wording that replaces the task's own sentence.
+    """
+
+    def __init__(
+        self,
+        env: TaskEnv,
+        kind: str = "state",
+        *,
+        every: int = 1,
+        task: str | None = None,
+    ):
+        self.task_env, self.kind, self._task = env, kind, task
+        self.action_space = env.action_space
+        self._moments = [int(t) for t in scored_frames(env.max_steps + 1, every)]
+
+    @cached_property
+    def observation_space(self) -> gymnasium.Space[Any]:  # type: ignore[override]
+        """What the policy sees; found once, since pictures must be rendered for it."""
+        return observation_space(self.task_env, self.kind)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode and its film."""
+        if self._task:
+            options = {**(options or {}), "task": self._task}
+        self.seconds = {"sim": 0.0, "render": 0.0}
+        self._seed, self._n_steps = seed or 0, 0
+        self._views: list[dict[str, np.ndarray]] = []
+        began = time.perf_counter()
+        observation, _ = self.task_env.reset(seed=seed, options=options or None)
+        self.seconds["sim"] += time.perf_counter() - began
+        return self._see(observation), {}
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Act once; the simulator's reward, termination and info are not looked at."""
+        began = time.perf_counter()
+        observation = self.task_env.step(action)[0]
+        self.seconds["sim"] += time.perf_counter() - began
+        self._n_steps += 1
+        seen = self._see(observation)
+        ended = self._n_steps >= self.task_env.max_steps
+        return seen, 0.0, False, ended, {FINISHED: self._film()} if ended else {}
+
+    def _film(self) -> Episode:
+        """The pictures and the instruction; ``extra`` says which moments they show."""
+        env = self.task_env
+        rate = max(len(self._views) - 1, 1) / env.max_steps
+        return Episode(
+            task=env.task,
+            views={name: np.stack([v[name] for v in self._views]) for name in self._views[0]},
+            fps=float(env.control_hz * rate),
+            env_name=env.env_name,
+            seed=self._seed,
+            extra={"moments": self._moments, "n_moments": env.max_steps + 1},
+        )
+
+    def _see(self, observation: np.ndarray) -> Observation:
+        """What the policy sees now; pixels and film share one rendering."""
+        pixels, filmed = self.kind == "pixels", self._n_steps in self._moments
+        began = time.perf_counter()
+        views = self.task_env.views() if pixels or filmed else {}
+        self.seconds["render"] += time.perf_counter() - began
+        if filmed:
+            self._views.append(views)
+        if not pixels:
+            return np.asarray(observation, np.float32)
+        pictures = {name: picture.transpose(2, 0, 1) for name, picture in views.items()}
+        return {**pictures, "proprio": self.task_env.proprio()}
+
+
 def roll_out(
     envs: list[TaskEnv],
     seeds: list[int],
@@ -102,7 +188,6 @@ def roll_out(
     *,
     kind: str = "state",
     every: int = 1,
-    render: bool = True,
     task: str | None = None,
 ) -> list[Rollout]:
     """Run one episode in each env, in lock-step so that the policy sees one batch per step.
@@ -112,60 +197,25 @@ def roll_out(
         seeds: Reset seed of each.
         act: Batch of observations -> actions ``(n, A)``.
         kind: ``state`` or ``pixels``.
-        every: Take pictures every this many decisions (pixels: always every one).
-        render: Take pictures at all (an evaluation of truth alone needs none).
+        every: Keep pictures every this many decisions (pixels are rendered at every one).
         task: A wording that replaces the task's own sentence.
     """
-    runners = [
-        _Runner(env, seed, kind, scored_frames(env.max_steps + 1, every) if render else None, task)
-        for env, seed in zip(envs, seeds, strict=True)
-    ]
+    agents = [AgentEnv(env, kind, every=every, task=task) for env in envs]
+    recorders = [TruthRecorder() for _ in envs]
+    seen = [[a.reset(seed=seed)[0]] for a, seed in zip(agents, seeds, strict=True)]
+    taken: list[list[np.ndarray]] = [[] for _ in envs]
+    for recorder, env in zip(recorders, envs, strict=True):
+        recorder.look(env)
+    films: list[Episode] = []
     for _ in range(envs[0].max_steps):
-        actions = act([r.observations[-1] for r in runners])
-        for runner, action in zip(runners, actions, strict=True):
-            runner.step(np.asarray(action, np.float32))
-    return [runner.finish() for runner in runners]
-
-
-class _Runner:
-    """One env on its way through one episode."""
-
-    def __init__(
-        self, env: TaskEnv, seed: int, kind: str, pictured: np.ndarray | None, task: str | None
-    ):
-        self._env, self._seed, self._kind = env, seed, kind
-        self._pictured = set() if pictured is None else {int(t) for t in pictured}
-        self._views: list[dict[str, np.ndarray]] = []
-        self._watcher = Watcher()
-        self.actions: list[np.ndarray] = []
-        observation, _ = env.reset(seed=seed, options={"task": task} if task else None)
-        self.observations: list[Observation] = []
-        self._take(observation)
-
-    def step(self, action: np.ndarray) -> None:
-        """Act once; reward, termination and info are not looked at."""
-        observation = self._env.step(action)[0]
-        self.actions.append(action)
-        self._take(observation)
-
-    def finish(self) -> Rollout:
-        env = self._env
-        frames = np.array(sorted(self._pictured), int)
-        fps = env.control_hz * max(len(frames) - 1, 1) / env.max_steps
-        return Rollout(
-            self.observations, self.actions, self._views, frames, env.task, env.env_name,
-            self._seed, float(fps), self._watcher.truth(),
-        )  # fmt: skip
-
-    def _take(self, observation: np.ndarray) -> None:
-        moment = len(self.observations)
-        pixels = self._kind == "pixels"
-        views = self._env.views() if pixels or moment in self._pictured else {}
-        if moment in self._pictured:
-            self._views.append(views)
-        if pixels:
-            pictures = {name: picture.transpose(2, 0, 1) for name, picture in views.items()}
-            self.observations.append({**pictures, "proprio": self._env.proprio()})
-        else:
-            self.observations.append(np.asarray(observation, np.float32))
-        self._watcher.look(self._env)
+        actions = np.asarray(act([s[-1] for s in seen]), np.float32)
+        for k, agent in enumerate(agents):
+            observation, *_, info = agent.step(actions[k])
+            seen[k].append(observation)
+            taken[k].append(actions[k])
+            recorders[k].look(envs[k])
+            films += info.values()
+    return [
+        Rollout(seen[k], taken[k], films[k], recorders[k].truth(), agent.seconds)
+        for k, agent in enumerate(agents)
+    ]

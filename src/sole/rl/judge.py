@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sole.data.episode import EpisodeScore
+from sole.data.episode import Episode, EpisodeScore
 from sole.progress.reward import FailurePolicy, apply_failure_policy, level_reward
 from sole.protocol.chain import interpolate_scores
 from sole.rewarders.base import RewardModel
-from sole.rl.envs import Rollout
+from sole.rl.envs import Rollout, pictured_moments
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,22 @@ class Judge:
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Judgement]:
         """Judge all roll-outs in one batch."""
-        episodes = [r.with_truth() if self.privileged else r.shown() for r in rollouts]
-        scores = self.model.score(episodes)
-        return [self._judge(r, s) for r, s in zip(rollouts, scores, strict=True)]
+        return self.judge([r.with_truth() if self.privileged else r.shown() for r in rollouts])
 
-    def _judge(self, rollout: Rollout, score: EpisodeScore) -> Judgement:
+    def judge(self, episodes: Sequence[Episode]) -> list[Judgement]:
+        """Judge filmed episodes, as :class:`~sole.rl.envs.AgentEnv` makes them, in one batch."""
+        scores = self.model.score(episodes)
+        return [self._judge(e, s) for e, s in zip(episodes, scores, strict=True)]
+
+    def label(self, episodes: list[Episode]) -> list[np.ndarray | None]:
+        """Rewards alone, for :class:`~sole.rl.relabel.RelabelledBuffer`."""
+        return [judgement.rewards for judgement in self.judge(episodes)]
+
+    def _judge(self, episode: Episode, score: EpisodeScore) -> Judgement:
+        frames, n_moments = pictured_moments(episode)
         held = apply_failure_policy(score, self.failure).progress
         if held is None:
-            return Judgement(None, np.full(rollout.n_frames, np.nan, np.float32), score)
-        progress = interpolate_scores(held, rollout.view_frames, rollout.n_frames)
+            return Judgement(None, np.full(n_moments, np.nan, np.float32), score)
+        progress = interpolate_scores(held, frames, n_moments)
         rewards = level_reward(progress, psi=self.psi, clip=self.clip)[1:]
         return Judgement(np.asarray(rewards, np.float32), np.asarray(progress, np.float32), score)

@@ -18,7 +18,7 @@ from sole.run import write_atomically
 
 def round_metrics(
     rollouts: Sequence[Rollout], judged: Sequence[Judgement], judged_success_at: float
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Means over one round's episodes; success is *ever*, progress is at the last moment."""
     return {
         "judged_success": float(np.mean([_judged_success(j, judged_success_at) for j in judged])),
@@ -29,8 +29,11 @@ def round_metrics(
     }
 
 
-def eval_metrics(rollouts: Sequence[Rollout]) -> dict[str, Any]:
-    """True success over evaluation episodes with its Wilson 95 percent interval."""
+def eval_metrics(rollouts: Sequence[Rollout], judged: Sequence[Judgement]) -> dict[str, Any]:
+    """True success over evaluation episodes with its Wilson 95 percent interval.
+
+    ``held_success`` counts the episodes that were still successful at their last moment.
+    """
     wins = sum(r.truth.any_success for r in rollouts)
     low, high = wilson(wins, len(rollouts))
     held = float(np.mean([r.truth.true_success[-1] for r in rollouts]))
@@ -41,6 +44,7 @@ def eval_metrics(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "true_success_high": high,
         "held_success": held,
         "true_progress_final": final,
+        "judged_progress_final": _mean([j.judged_progress[-1] for j in judged]),
         "n_episodes": len(rollouts),
     }
 
@@ -65,17 +69,16 @@ def save_rollout(
     """Write one filmed episode: frames and curves as npz, words as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     frames, truth = rollout.view_frames, rollout.truth
-    views = {v: np.stack([moment[v] for moment in rollout.views]) for v in rollout.views[0]}
     np.savez_compressed(
         folder / f"{name}.npz",
         true_progress=truth.true_progress[frames],
         true_success=truth.true_success[frames],
         judged_progress=score.judged_progress,
-        **views,  # type: ignore[arg-type]
+        **rollout.episode.views,  # type: ignore[arg-type]
     )
     words = {
-        "task": rollout.task,
-        "fps": rollout.fps,
+        "task": rollout.episode.task,
+        "fps": rollout.episode.fps,
         "reasoning": list(score.reasoning),
         "episode": episode,
         "step": episode * len(rollout.actions),
@@ -87,10 +90,12 @@ def save_rollout(
 def _judged_success(judgement: Judgement, at: float) -> bool:
     probabilities = judgement.score.judged_success
     if np.all(np.isnan(probabilities)):  # a model that does not say: 95 percent is as good as done
-        return bool(np.nanmax(judgement.score.judged_progress) >= 95.0)
+        progress = judgement.score.judged_progress
+        return bool(np.any(progress[~np.isnan(progress)] >= 95.0))
     return bool(np.nanmax(probabilities) >= at)
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean(values: Sequence[float]) -> float | None:
+    """Mean of what is known, or None: JSON has no NaN."""
     kept = [v for v in values if not np.isnan(v)]
-    return float(np.mean(kept)) if kept else float("nan")
+    return float(np.mean(kept)) if kept else None

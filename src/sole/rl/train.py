@@ -6,10 +6,12 @@ checkpoints lie between rounds, so a killed run that is resumed ends like one th
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,8 @@ from sole.sims.base import TaskEnv
 from sole.sims.registry import make_env
 
 _EVAL_SEED = 10_000_000
+#: A run may be continued with another value of these; ``episodes`` may only grow.
+_MAY_CHANGE = frozenset({"run_dir", "episodes", "max_minutes", "tensorboard", "threads"})
 
 
 def main(argv: Sequence[str]) -> int:
@@ -82,7 +86,16 @@ class Clock:
         """Add the block's duration to ``name``."""
         began = time.perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+        self._add(name, time.perf_counter() - began)
+
+    def split(self, name: str, parts: Mapping[str, float]) -> None:
+        """Take seconds that were measured inside ``name`` out of it, to stand by themselves."""
+        for part, seconds in parts.items():
+            self._add(part, seconds)
+            self._add(name, -seconds)
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def take(self) -> dict[str, float]:
         """Return and forget what was measured."""
@@ -102,34 +115,38 @@ class _Training:
         space = observation_space(envs[0], config.observation)
         self.agent = SacAgent(
             space, envs[0].action_space, seed=config.seed,
-            buffer_size=config.episodes * envs[0].max_steps,
-            settings={"learning_rate": config.learning_rate, "gamma": config.gamma,
+            buffer_size=(config.episodes + config.n_envs) * envs[0].max_steps,
+            learning_rate=config.learning_rate,
+            settings={"gamma": config.gamma,
                       "batch_size": config.batch_size},
         )  # fmt: skip
+        _check_continued(config)
         self.run_ = Run(
             config.run_dir, config, {"env": config.env, "reward_model": self.judge.model.model_id}
         )
         self.clock = Clock()
+        self.n_calls = 0
+        """Questions asked for rewards, over all the run's processes."""
 
     def run(self) -> dict[str, Any]:
-        config = self.config
+        config, began = self.config, time.monotonic()
         done = self._resume()
+        final = False
         last: dict[str, Any] = {}
         with progress_bar("episodes", total=config.episodes, completed=done) as advance:
             if done == 0:
                 self._film("start", 0)
-            while done < config.episodes:
+            while done < config.episodes and not final:
                 before, done = done, done + config.n_envs
                 self._round(before)
                 half = config.episodes // 2
                 if before < half <= done:
                     self._film("middle", done)
-                final = done >= config.episodes
+                final = done >= config.episodes or self._is_late(began)
                 if final or before // config.eval_every < done // config.eval_every:
                     last = self._evaluate(done)
                 if final or before // config.checkpoint_every < done // config.checkpoint_every:
-                    with self.run_.checkpoint(done) as folder:
-                        self.agent.save(folder)
+                    self._save(done)
                 advance(config.n_envs)
             self._film("end", done)
         return last or next(m for m in reversed(self.run_.metrics()) if m["kind"] == "eval")
@@ -139,8 +156,19 @@ class _Training:
         kept = done * self.envs[0].max_steps
         self.run_.cut_metrics(kept)
         if done:
-            self.agent.load(self.run_.checkpoints()[-1])
+            folder = self.run_.checkpoints()[-1]
+            self.agent.load(folder)
+            self.n_calls = json.loads((folder / "counts.json").read_text())["reward_model_calls"]
         return done
+
+    def _save(self, done: int) -> None:
+        with self.run_.checkpoint(done) as folder:
+            self.agent.save(folder)
+            (folder / "counts.json").write_text(json.dumps({"reward_model_calls": self.n_calls}))
+
+    def _is_late(self, began: float) -> bool:
+        budget = self.config.max_minutes
+        return budget is not None and time.monotonic() - began > 60 * budget
 
     def _round(self, done: int) -> None:
         """Collect ``n_envs`` episodes, have them judged, store them, learn."""
@@ -151,50 +179,63 @@ class _Training:
         random = done < config.random_episodes
         with self.clock.part("collect"):
             rollouts = self._roll_out(seeds, self._random if random else self._explore)
+        for rollout in rollouts:
+            self.clock.split("collect", rollout.seconds)
         if agent.scaling.mean is None and config.observation == "state":
             agent.scaling.fit(rollouts)
+        before = self.judge.model.costs.model_calls
         with self.clock.part("reward_model"):
             judged = self.judge(rollouts)
+        self.n_calls += self.judge.model.costs.model_calls - before
         for rollout, judgement in zip(rollouts, judged, strict=True):
             if judgement.rewards is not None:
                 agent.store(rollout, judgement.rewards)
         with self.clock.part("learn"):
             if not random:
-                agent.learn(config.updates_per_episode * config.n_envs)
+                agent.learn(
+                    config.updates_per_episode * config.n_envs, remaining=1 - done / config.episodes
+                )
         self._log_round(done + config.n_envs, rollouts, judged)
 
     def _log_round(self, done: int, rollouts: list[Rollout], judged: list[Judgement]) -> None:
         values = round_metrics(rollouts, judged, self.config.judged_success_at)
-        calls = self.judge.model.costs.model_calls
         step = done * self.envs[0].max_steps
         self.run_.log(
             step,
             kind="episodes",
             episode=done,
-            reward_model_calls=calls,
+            reward_model_calls=self.n_calls,
             **values,
             **self.clock.take(),
         )
         if self.config.tensorboard:
             self._tensorboard(step, values)
 
-    def _tensorboard(self, step: int, values: dict[str, float]) -> None:
+    def _tensorboard(self, step: int, values: Mapping[str, float | None]) -> None:
+        for name, value in values.items():
+            if value is not None:
+                self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    @cached_property
+    def _writer(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(self.config.run_dir / "tensorboard"))
-        for name, value in values.items():
-            writer.add_scalar(name, value, step)
-        writer.close()
+        return SummaryWriter(str(self.config.run_dir / "tensorboard"))
 
     def _evaluate(self, done: int) -> dict[str, Any]:
-        """Deterministic policy on fixed layouts; nothing of it reaches the learner."""
+        """The policy on fixed layouts; nothing of it reaches the learner."""
+        reseed(self.config.seed, 2_000_000 + done)
         rollouts: list[Rollout] = []
+        judged: list[Judgement] = []
+        judge = replace(self.judge, failure="hold")  # a bad read must not end an evaluation
         with self.clock.part("evaluate"):
             for first in range(0, self.config.eval_episodes, self.config.n_envs):
                 count = min(self.config.n_envs, self.config.eval_episodes - first)
                 seeds = [_EVAL_SEED + first + k for k in range(count)]
-                rollouts += self._roll_out(seeds, self._exploit, render=False)
-        values = {"episode": done, **eval_metrics(rollouts)}
+                batch = self._roll_out(seeds, self._exploit)
+                rollouts, judged = rollouts + batch, judged + judge(batch)
+        values = {"episode": done, **eval_metrics(rollouts, judged)}
         self.run_.log(done * self.envs[0].max_steps, kind="eval", **values, **self.clock.take())
         return values
 
@@ -210,10 +251,10 @@ class _Training:
         score = model.score([rollout.with_truth() if self.oracle else rollout.shown()])[0]
         save_rollout(self.config.run_dir / "rollouts", name, rollout, score, done)
 
-    def _roll_out(self, seeds: list[int], act: Any, *, render: bool = True) -> list[Rollout]:
+    def _roll_out(self, seeds: list[int], act: Any) -> list[Rollout]:
         config = self.config
         return roll_out(
-            self.envs[: len(seeds)], seeds, act, kind=config.observation, render=render,
+            self.envs[: len(seeds)], seeds, act, kind=config.observation,
             every=config.score_every, task=config.task,
         )  # fmt: skip
 
@@ -225,7 +266,24 @@ class _Training:
         return self.agent.act(observations, deterministic=False)
 
     def _exploit(self, observations: list[Any]) -> np.ndarray:
-        return self.agent.act(observations, deterministic=True)
+        return self.agent.act(observations, deterministic=self.config.eval_deterministic)
+
+
+def _check_continued(config: RlConfig) -> None:
+    """Refuse to continue a run with settings that would make it another run."""
+    path = config.run_dir / "config.json"
+    if not path.exists():
+        return
+    stored, now = json.loads(path.read_text()), config.model_dump(mode="json")
+    changed = [k for k in now if k not in _MAY_CHANGE and stored.get(k, now[k]) != now[k]]
+    if config.episodes < stored.get("episodes", 0):
+        changed.append("episodes")
+    if changed:
+        what = ", ".join(f"{k} (was {stored[k]!r}, now {now[k]!r})" for k in changed)
+        raise ConfigError(
+            f"run {config.run_dir}: was begun with other settings: {what}; continue it with the "
+            "old ones, or choose another --run-dir"
+        )
 
 
 def _seeds(seed: int, first: int, count: int) -> list[int]:
