@@ -31,7 +31,7 @@ class DemoConfig(Config):
     """Seeds networks, exploration and layouts."""
     seeds: int = Field(1, gt=0)
     """Run this many seeds one after the other, from `seed` on, and report their mean too."""
-    episodes: int = Field(400, gt=0)
+    episodes: int = Field(192, gt=0)
     """Training episodes."""
     out: Path = Path("demo")
     """Folder for the runs and report.html; an interrupted demo there is continued."""
