@@ -8,7 +8,7 @@ says nothing must not be left out of a mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -64,6 +64,19 @@ def voc(judged: Values) -> float:
         (1.0, 0.0)
     """
     return spearman(judged, np.arange(len(judged)))
+
+
+def vroc(judged_reversed: Values) -> float:
+    """VOC of the values that a model gave to the video played backwards; -1 is right (VLAC).
+
+    The values are in the order the model saw the frames, the episode's end first. A ramp in time
+    scores +1 here, which is how it is found out.
+
+    Example:
+        >>> vroc([0, -20, -60])
+        -1.0
+    """
+    return voc(judged_reversed)
 
 
 def mae(judged: Values, true: Values) -> float:
@@ -132,10 +145,22 @@ def falling_f1(judged: Values, true: Values, least: float = 5.0) -> float:
         >>> falling_f1([0, 40, 10, 20], [0, 50, 20, 30])
         1.0
     """
-    said, real = (
-        np.diff(np.asarray(judged, float)) < -least,
-        np.diff(np.asarray(true, float)) < -least,
-    )
+    return _f1(-np.diff(np.asarray(judged, float)) > least, -np.diff(true) > least)
+
+
+def rising_f1(judged: Values, true: Values, least: float = 5.0) -> float:
+    """F1 of noticing that things got better between two frames by more than ``least`` points.
+
+    NaN when nothing rises and nothing was said to rise.
+
+    Example:
+        >>> rising_f1([0, 40, 10, 11], [0, 50, 20, 30])
+        0.6666666666666666
+    """
+    return _f1(np.diff(np.asarray(judged, float)) > least, np.diff(true) > least)
+
+
+def _f1(said: np.ndarray, real: np.ndarray) -> float:
     both = int((said & real).sum())
     wrong = int((said ^ real).sum())
     return 2 * both / (2 * both + wrong) if both + wrong else math.nan
@@ -196,23 +221,39 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
     statistic: Callable[[np.ndarray], float] | None = None,
+    *,
+    clusters: Sequence[Hashable] | np.ndarray | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic (the mean) over independent units.
 
     Units must be independent: tasks or episodes, never frames. NaNs are left out, and so are draws
     whose statistic is NaN (an AUC without successes).
 
+    Args:
+        values: One number per unit.
+        n: Draws.
+        seed: Of the draws.
+        level: Share of the draws inside the interval.
+        statistic: Of the drawn values; None is their mean.
+        clusters: One label per value, for example its task: whole clusters are drawn, since values
+            of one cluster are alike and drawing them singly makes the interval too narrow.
+
     Example:
         >>> bootstrap_interval([2.0, 2.0, 2.0])
         (2.0, 2.0)
+        >>> bootstrap_interval([0.0, 0.0, 1.0, 1.0], clusters=["a", "a", "b", "b"])
+        (0.0, 1.0)
     """
     array = np.asarray(values, float)
-    array = array[~np.isnan(array)]
+    known = ~np.isnan(array)
+    array = array[known]
     if not len(array):
         return math.nan, math.nan
-    rng = np.random.default_rng(seed)
-    drawn = array[rng.integers(len(array), size=(n, len(array)))]
-    means = drawn.mean(1) if statistic is None else np.array([statistic(row) for row in drawn])
+    labels = np.arange(len(array)) if clusters is None else np.asarray(clusters)[known]
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    draws = np.random.default_rng(seed).integers(len(groups), size=(n, len(groups)))
+    drawn = (array[np.concatenate([groups[k] for k in draw])] for draw in draws)
+    means = np.array([float(np.mean(d)) if statistic is None else statistic(d) for d in drawn])
     means = means[~np.isnan(means)]
     if not len(means):
         return math.nan, math.nan

@@ -22,6 +22,16 @@ from sole.errors import ConfigError, DataError
 from sole.evals import metrics
 from sole.evals.collection import POLICIES, collect
 from sole.evals.figures import record_figures
+from sole.evals.per_episode import (
+    episode_metrics,
+    first_success,
+    held,
+    moves,
+    succeeds,
+    success_score,
+    table_row,
+    write_episode_table,
+)
 from sole.evals.result import Row, result_figures, result_json, summary_table, task_table
 from sole.rewarders.base import RewardModel
 from sole.rewarders.controls import Oracle
@@ -29,6 +39,9 @@ from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
 from sole.sims.registry import task_names
 from sole.synth.claims import hallucination_rate, judge_text
+
+#: Rows beside every model: time alone, chance, and a model that says that nothing ever moves.
+CONTROLS = ("ramp", "random", "constant:0")
 
 
 class QualityConfig(Config):
@@ -59,7 +72,7 @@ class QualityConfig(Config):
     from_zero_weight: float = Field(0.25, ge=0, le=1)
     """Share of the read that knows no earlier number."""
     controls: bool = True
-    """Also measure the ramp and the random walk."""
+    """Also measure the ramp, the random walk and the constant 0."""
     batch: int = Field(10, gt=0)
     """Episodes judged together."""
     threads: int = Field(2, gt=0)
@@ -67,7 +80,7 @@ class QualityConfig(Config):
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
     out: Path | None = None
-    """Also write everything measured as JSON here."""
+    """Also write everything measured as JSON here, and NAME.episodes.parquet beside it."""
     figures: Path | None = None
     """Record the means in this figures file."""
     prefix: str = ""
@@ -98,7 +111,7 @@ def run_quality(argv: Sequence[str]) -> int:
     config = parse_config(QualityConfig, argv, "sole eval quality")
     _set_threads(config.threads)
     episodes = _episodes(config)
-    names = [config.model, *(["ramp", "random"] if config.controls else [])]
+    names = [config.model, *(CONTROLS if config.controls else [])]
     rows = [measure(_model(name, config), episodes, config) for name in names]
     settings = config.model_dump_json()
     if config.print_json:
@@ -109,6 +122,8 @@ def run_quality(argv: Sequence[str]) -> int:
     if config.out:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(config.out, result_json(rows, settings, indent=1))
+        table = [line for row in rows for line in row.per_episode]
+        write_episode_table(config.out.with_suffix(".episodes.parquet"), table)
     if config.figures:
         prefix = config.prefix or f"{config.suite}-{config.split}"
         record_figures(config.figures, result_figures(rows, prefix), _command(argv))
@@ -123,14 +138,18 @@ def measure(model: RewardModel, episodes: Sequence[Episode], config: QualityConf
     tasks = sorted({e.env_name for e in episodes})
     # Like the agent's, the clock covers the plain scoring only, not the controls that follow.
     controls = _controls(model, episodes, config)
+    found = [episode_metrics(e, s) for e, s in zip(episodes, scores, strict=True)]
+    sure = np.array([success_score(held(s)) for s in scores])
     per_task = {}
     for task in tasks:
-        mine = [(e, s) for e, s in zip(episodes, scores, strict=True) if e.env_name == task]
-        per_task[task] = {**_task_metrics(mine), **controls[task]}
+        mine = [i for i, e in enumerate(episodes) if e.env_name == task]
+        auc = metrics.roc_auc(sure[mine], [succeeds(episodes[i]) for i in mine])
+        per_task[task] = {**_means([found[i] for i in mine]), "auc_task": auc, **controls[task]}
     pooled = _pooled(episodes, scores, config)
     n_frames = sum(e.n_frames - 1 for e in episodes)
     pooled |= {"ms_per_frame": 1000 * seconds / n_frames, "model_calls": float(calls)}
-    return Row(model.model_id, per_task, pooled)
+    table = tuple(table_row(*row) for row in zip(episodes, scores, found, strict=True))
+    return Row(model.model_id, per_task, pooled, table)
 
 
 def _score(
@@ -146,76 +165,30 @@ def _score(
     return scores
 
 
-def success_score(judged: np.ndarray) -> float:
-    """How sure a curve is that the task was done at some time: mean of its five highest values.
-
-    One high frame may be a slip of the model; five are a claim. Chosen on the dev tasks, where it
-    separates slightly better than the highest value alone (docs/log.md).
-    """
-    return float(np.sort(judged)[-5:].mean())
-
-
-def _held(score: EpisodeScore) -> np.ndarray:
-    """Judged progress with failed reads held at the last valid one, as an agent would get it."""
-    values = score.judged_progress.copy()
-    for t in range(1, len(values)):
-        if np.isnan(values[t]):
-            values[t] = values[t - 1]
-    return np.nan_to_num(values)
-
-
-def _task_metrics(pairs: list[tuple[Episode, EpisodeScore]]) -> dict[str, float]:
-    rows = []
-    for episode, score in pairs:
-        assert episode.truth is not None
-        judged, true = _held(score), episode.truth.true_progress
-        moving = _moves(episode)
-        row = {
-            "spearman": metrics.spearman(judged, true) if moving else math.nan,
-            "pearson": metrics.pearson(judged, true) if moving else math.nan,
-            "mae": metrics.mae(judged, true),
-            "falling_f1": metrics.falling_f1(judged, true),
-            "bias_success": _bias(judged, true, success=True),
-            "bias_failure": _bias(judged, true, success=False),
-        }
-        if episode.policy == "expert" and episode.truth.any_success:
-            row["voc_expert"] = metrics.voc(judged[: _first_success(episode) + 1])
-        rows.append(row)
-    names = {name for row in rows for name in row}
-    found = {name: _nanmean([row.get(name, math.nan) for row in rows]) for name in sorted(names)}
-    sure = [success_score(_held(score)) for _, score in pairs]
-    return found | {"auc_task": metrics.roc_auc(sure, [_succeeds(e) for e, _ in pairs])}
-
-
-def _bias(judged: np.ndarray, true: np.ndarray, *, success: bool) -> float:
-    chosen = (true >= 100.0) == success
-    return float(np.mean((judged - true)[chosen])) if chosen.any() else math.nan
-
-
 def _controls(
     model: RewardModel, episodes: Sequence[Episode], config: QualityConfig
 ) -> dict[str, dict[str, float]]:
     """One successful expert per task: frozen at its first frame, backwards, and mis-instructed."""
-    experts = {e.env_name: e for e in reversed(episodes) if e.policy == "expert" and _succeeds(e)}
+    experts = {e.env_name: e for e in reversed(episodes) if e.policy == "expert" and succeeds(e)}
     found: dict[str, dict[str, float]] = {e.env_name: {} for e in episodes}
     for task, episode in experts.items():
-        last = _first_success(episode)
+        last = first_success(episode)
         forward = episode.subset(np.arange(last + 1))
         static = episode.subset(np.zeros(episode.n_frames, int))
         backward = episode.subset(np.arange(last, -1, -1))
         still, back, right = (
-            _held(s) for s in _score(_fast(model), [static, backward, forward], config, task)
+            held(s) for s in _score(_fast(model), [static, backward, forward], config, task)
         )
         found[task] = {
             # Rounded, because a chain may creep by amounts too small to matter to anyone.
             "voc_static": abs(metrics.voc(np.round(still, 1))),
             "static_drift": metrics.drift(still),
             "static_rise": metrics.rise(still),
-            "vroc_expert": metrics.voc(back),
+            "vroc_expert": metrics.vroc(back),
         }
         if other := _other_sentence(episode, episodes):
             wrong = _mistold(forward, other)
-            mistaken = _held(_score(_fast(model), [wrong], config, task)[0])
+            mistaken = held(_score(_fast(model), [wrong], config, task)[0])
             found[task]["wrong_instruction_drop"] = float(right[-1] - mistaken[-1])
     return found
 
@@ -236,15 +209,16 @@ def _fast(model: RewardModel) -> RewardModel:
 def _pooled(
     episodes: Sequence[Episode], scores: Sequence[EpisodeScore], config: QualityConfig
 ) -> dict[str, float]:
-    curves = [_held(s) for s in scores]
+    curves = [held(s) for s in scores]
     tasks = np.array([e.env_name for e in episodes])
-    ever = np.array([_succeeds(e) for e in episodes])
+    ever = np.array([succeeds(e) for e in episodes])
     at_end = np.array([e.truth is not None and bool(e.truth.true_success[-1]) for e in episodes])
     judged = [s for score in scores for s in score.steps[1:] if s.scored]
     pooled = _auc("auc", np.array([success_score(c) for c in curves]), ever, tasks)
+    pooled |= _auc("auc_max", np.array([c.max() for c in curves]), ever, tasks)
     pooled |= _auc("auc_last", np.array([c[-1] for c in curves]), at_end, tasks)
     pooled |= {"n_episodes": float(len(episodes)), "n_success": float(ever.sum())}
-    pooled["n_constant_truth"] = float(sum(not _moves(e) for e in episodes))
+    pooled["n_constant_truth"] = float(sum(not moves(e) for e in episodes))
     pooled["n_steps"] = float(len(judged))
     if config.think and any(s.reasoning or s.error for s in judged):
         pooled["parse_rate"] = float(np.mean([s.error is None for s in judged]))
@@ -254,15 +228,15 @@ def _pooled(
 
 def _auc(name: str, values: np.ndarray, labels: np.ndarray, tasks: np.ndarray) -> dict[str, float]:
     """AUC over all episodes; its interval draws whole tasks, since their episodes are alike."""
-    groups = [np.flatnonzero(tasks == task) for task in np.unique(tasks)]
-    if len(groups) == 1:  # nothing to draw tasks from
-        groups = [np.array([i]) for i in range(len(labels))]
 
-    def of_groups(drawn: np.ndarray) -> float:
-        index = np.concatenate([groups[int(i)] for i in drawn])
+    def of_drawn(drawn: np.ndarray) -> float:
+        index = drawn.astype(int)
         return metrics.roc_auc(values[index], labels[index])
 
-    low, high = metrics.bootstrap_interval(np.arange(len(groups)), statistic=of_groups)
+    clusters = tasks if len(set(tasks)) > 1 else None  # of one task there is nothing to draw
+    low, high = metrics.bootstrap_interval(
+        np.arange(len(values)), statistic=of_drawn, clusters=clusters
+    )
     return {name: metrics.roc_auc(values, labels), f"{name}_low": low, f"{name}_high": high}
 
 
@@ -313,27 +287,17 @@ def _set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _succeeds(episode: Episode) -> bool:
-    return episode.truth is not None and episode.truth.any_success
-
-
-def _moves(episode: Episode) -> bool:
-    """Whether the true progress ever changes; a correlation with a constant means nothing."""
-    return episode.truth is not None and float(np.ptp(episode.truth.true_progress)) > 1e-6
-
-
-def _first_success(episode: Episode) -> int:
-    """First successful frame, at least the third: two points order themselves too easily."""
-    assert episode.truth is not None
-    return min(max(int(episode.truth.true_success.argmax()), 2), episode.n_frames - 1)
-
-
 def _other_sentence(episode: Episode, episodes: Sequence[Episode]) -> str | None:
     """The sentence of a task half the alphabet away, or None when there is one task only."""
     sentences = {e.env_name: e.task for e in reversed(episodes)}
     names = sorted(sentences)
     other = names[(names.index(episode.env_name) + len(names) // 2) % len(names)]
     return sentences[other] if sentences[other] != episode.task else None
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    names = sorted({name for row in rows for name in row})
+    return {name: _nanmean([row.get(name, math.nan) for row in rows]) for name in names}
 
 
 def _nanmean(values: Sequence[float]) -> float:

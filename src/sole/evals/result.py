@@ -17,8 +17,9 @@ from sole.evals.figures import Figure
 #: Metric -> (unit, decimals shown).
 UNITS = {
     "spearman": ("", 2), "pearson": ("", 2), "mae": ("points", 1), "voc_expert": ("", 2),
-    "vroc_expert": ("", 2), "auc": ("", 2), "auc_last": ("", 2), "auc_task": ("", 2),
-    "falling_f1": ("", 2), "bias_success": ("points", 1), "bias_failure": ("points", 1),
+    "vroc_expert": ("", 2), "auc": ("", 2), "auc_max": ("", 2), "auc_last": ("", 2),
+    "auc_task": ("", 2), "falling_f1": ("", 2), "rising_f1": ("", 2),
+    "bias_success": ("points", 1), "bias_failure": ("points", 1),
     "voc_static": ("", 2), "static_drift": ("points", 1), "static_rise": ("points", 1),
     "wrong_instruction_drop": ("points", 1),
 }  # fmt: skip
@@ -33,11 +34,12 @@ COUNTS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One model's results: per task metrics, and what is pooled over everything."""
+    """One model's results: per task, pooled over everything, and one table row per episode."""
 
     model_id: str
     per_task: dict[str, dict[str, float]]
     pooled: dict[str, float]
+    per_episode: tuple[dict[str, Any], ...] = ()
 
     def mean(self, name: str) -> tuple[float, float, float]:
         """Mean over tasks with its 95 percent bootstrap interval over tasks (NaN below two)."""
@@ -55,7 +57,7 @@ class Row:
         return float(known.mean()), low, high
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, JSON-able; a number that is not known is None."""
+        """Everything but single episodes, JSON-able; a number that is not known is None."""
         summary = {
             name: dict(zip(("value", "low", "high"), self.mean(name), strict=True))
             for name in UNITS
@@ -102,10 +104,8 @@ def task_table(row: Row) -> Table:
     for name in PER_TASK:
         table.add_column(name.replace("_", " "), justify="right")
     for task, found in row.per_task.items():
-        cells = [
-            _cell(found.get(name, math.nan), math.nan, math.nan, UNITS[name][1])
-            for name in PER_TASK
-        ]
+        shown = ((found.get(name, math.nan), UNITS[name][1]) for name in PER_TASK)
+        cells = [_cell(value, math.nan, math.nan, digits) for value, digits in shown]
         table.add_row(task.partition("/")[2] or task, *cells)
     return table
 
@@ -122,9 +122,9 @@ def _count(value: float) -> str:
 
 
 def result_figures(rows: Sequence[Row], prefix: str) -> list[Figure]:
-    """Figures ``PREFIX.METRIC``, ``PREFIX.ramp.METRIC`` and, of reasoning, ``nano.*``."""
+    """Figures ``PREFIX.METRIC``, ``PREFIX.CONTROL.METRIC`` and, of reasoning, ``nano.*``."""
     figures = []
-    for row, part in zip(rows, ("", "ramp.", "random."), strict=False):
+    for row, part in zip(rows, ("", "ramp.", "random.", "constant."), strict=False):
         for name, (unit, _) in UNITS.items():
             value, low, high = row.mean(name)
             figures.append(Figure(f"{prefix}.{part}{name}", value, unit, low, high))
