@@ -18,7 +18,9 @@ import math
 import os
 import platform
 import re
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from typing import Any
 from sole.errors import BadInputError, ConfigError, DataError, SoleError
 from sole.run import git_state, write_atomically
 
+FIGURES = Path("docs/figures.json")
 _QUOTE = re.compile(r"<!--fig:(?P<name>[\w.\-]+)-->(?P<text>.*?)<!--/fig-->")
 _NUMBER = re.compile(r"-?\d+(?:\.(?P<decimals>\d+))?")
 
@@ -140,10 +143,12 @@ def _plain(value: Any) -> Any:
 
 
 def main(argv: Sequence[str]) -> int:
-    """``fill FILES`` or ``check FILES``, with the figures of docs/figures.json."""
+    """``fill FILES``, ``check FILES`` or ``time NAME COMMAND``, with docs/figures.json."""
+    if len(argv) > 2 and argv[0] == "time":
+        return _time(argv[1], argv[2:])
     if not argv or argv[0] not in {"fill", "check"}:
-        raise ConfigError("usage: python -m sole.evals.figures fill|check FILE.md ...")
-    figures = load_figures(Path("docs/figures.json"))
+        raise ConfigError("usage: python -m sole.evals.figures fill|check FILE.md ... | time ...")
+    figures = load_figures(FIGURES)
     wrong = []
     for path in map(Path, argv[1:]):
         try:
@@ -156,6 +161,16 @@ def main(argv: Sequence[str]) -> int:
         wrong += [f"{path}: {complaint}" for complaint in check_quotes(text, figures)]
     sys.stdout.write("".join(f"{line}\n" for line in wrong))
     return 1 if wrong else 0
+
+
+def _time(name: str, command: Sequence[str]) -> int:
+    """Run a command and record its minutes if it succeeds."""
+    began = time.perf_counter()
+    code = subprocess.run(command, check=False).returncode
+    if code == 0:
+        minutes = (time.perf_counter() - began) / 60
+        record_figures(FIGURES, [Figure(name, minutes, "minutes")], " ".join(command))
+    return code
 
 
 def _run() -> int:
