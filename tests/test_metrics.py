@@ -66,6 +66,31 @@ def test_falling_is_missed_by_a_ramp():
     assert math.isnan(metrics.falling_f1([0, 1, 2], [0, 1, 2]))
 
 
+@settings(max_examples=50, deadline=None)
+@given(pairs)
+def test_rising_is_falling_upside_down(pair):
+    one, two = (np.array(p) for p in pair)
+    falling, rising = metrics.falling_f1(-one, -two), metrics.rising_f1(one, two)
+    assert math.isnan(rising) if math.isnan(falling) else rising == falling
+    assert math.isnan(rising) or 0 <= rising <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(values)
+def test_backwards_video_of_an_honest_model_mirrors_its_voc(judged):
+    assert metrics.vroc(judged[::-1]) == pytest.approx(-metrics.voc(judged), abs=1e-9)
+
+
+def test_alike_values_of_a_cluster_do_not_narrow_the_interval():
+    tasks = np.repeat(np.arange(6), 20)
+    alike = tasks + np.random.default_rng(0).normal(0, 0.01, 120)
+    low, high = metrics.bootstrap_interval(alike, clusters=tasks)
+    narrow_low, narrow_high = metrics.bootstrap_interval(alike)
+    assert high - low > 2 * (narrow_high - narrow_low)
+    by_name = metrics.bootstrap_interval(alike, clusters=[f"t{k}" for k in tasks])
+    assert by_name == (low, high)
+
+
 def test_interval_contains_the_mean_and_leaves_out_nan():
     drawn = np.r_[np.random.default_rng(0).normal(3, 1, 50), math.nan]
     low, high = metrics.bootstrap_interval(drawn)

@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from tiny import make_tiny_nano
 
@@ -92,9 +93,27 @@ def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
     assert code == 0
     names = {entry["name"] for entry in json.loads(figures.read_text())}
     assert {"t.spearman", "t.ramp.voc_static", "t.random.auc"} <= names
-    assert len(json.loads(out.read_text())["rows"]) == 3
+    assert "t.constant.mae" in names
+    assert len(json.loads(out.read_text())["rows"]) == 4
     assert not math.isnan(json.loads(out.read_text())["rows"][0]["pooled"]["auc"])
     assert "spearman" in capsys.readouterr().out
+
+
+def test_table_has_one_row_per_model_and_episode(tmp_path, monkeypatch):
+    monkeypatch.setattr("sole.evals.quality._episodes", lambda c: EPISODES)
+    main(["eval", "quality", "--model", "oracle", "--out", str(tmp_path / "r.json")])
+    rows = pq.read_table(tmp_path / "r.episodes.parquet").to_pylist()
+    assert len(rows) == 4 * len(EPISODES)
+    assert (rows[1]["policy"], rows[1]["judged_max"], rows[1]["judged_last"]) == ("undo", 60, 10)
+    assert rows[1]["judged_progress"] == rows[1]["true_progress"] == [0, 40, 60, 30, 10]
+    assert rows[1]["voc_expert"] is None
+    assert [r["true_success_ever"] for r in rows[:4]] == [True, False, True, False]
+
+
+def test_failed_reads_are_null_in_the_table_and_held_in_the_metrics():
+    row = measure(Talker(), EPISODES[:1], config()).per_episode[0]
+    assert row["judged_progress"][:3] == [0.0, None, 50.0]
+    assert (row["n_errors"], row["mae"]) == (1, pytest.approx((0 + 20 + 10 + 50 + 50) / 5))
 
 
 class Talker:
@@ -217,4 +236,4 @@ def test_simulated_dev_task_is_measured(tmp_path, capsys):
     assert code == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert rows[0]["summary"]["mae"]["value"] == 0.0
-    assert len(rows) == 3
+    assert len(rows) == 4

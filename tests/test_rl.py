@@ -80,6 +80,7 @@ def test_rewards_are_the_judged_level_at_the_next_moment():
     rollouts = roll_out([PointEnv()], [3], lambda o: np.ones((len(o), 2)), every=1)
     judgement = Judge(Oracle(), psi=2.0, privileged=True)(rollouts)[0]
     expected = 2.0 * rollouts[0].truth.true_progress[1:] / 100
+    assert judgement.rewards is not None
     np.testing.assert_allclose(judgement.rewards, expected, rtol=1e-5)
 
 

@@ -137,7 +137,9 @@ def test_a_wrong_number_of_rewards_is_refused():
 def test_an_env_without_a_film_is_named():
     held = buffer(lambda episodes: [np.zeros(1)])
     with pytest.raises(ValueError, match="wrap it in"):
-        held.add(np.zeros((1, 4)), np.zeros((1, 4)), np.zeros((1, 2)), np.zeros(1), [True], [{}])
+        held.add(
+            np.zeros((1, 4)), np.zeros((1, 4)), np.zeros((1, 2)), np.zeros(1), np.ones(1), [{}]
+        )
 
 
 def test_rewards_of_a_film_with_gaps_cover_every_decision():

@@ -23,48 +23,48 @@ class RlConfig(Config):
     """A wording that replaces the task's own sentence."""
     observation: Literal["state", "pixels"] = "state"
     """What the policy sees: the state vector, or two pictures and proprioception."""
-    episodes: int = Field(400, gt=0)
+    episodes: int = Field(default=400, gt=0)
     """Training episodes in all."""
-    n_envs: int = Field(8, gt=0)
+    n_envs: int = Field(default=8, gt=0)
     """Episodes that run side by side and are judged in one batch."""
     seed: int = 0
     """Seeds networks, exploration and the layouts of the training episodes."""
-    random_episodes: int = Field(16, ge=0)
+    random_episodes: int = Field(default=16, ge=0)
     """Episodes of uniformly random actions at the start."""
-    updates_per_episode: int = Field(60, ge=0)
+    updates_per_episode: int = Field(default=60, ge=0)
     """Gradient steps per training episode."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's, for actor, critic and entropy; falls linearly to a tenth over the run."""
-    gamma: float = Field(0.95, gt=0, lt=1)
+    gamma: float = Field(default=0.95, gt=0, lt=1)
     """Discount per decision."""
-    batch_size: int = Field(256, gt=0)
+    batch_size: int = Field(default=256, gt=0)
     """Transitions per gradient step."""
-    score_every: int = Field(2, gt=0)
+    score_every: int = Field(default=2, gt=0)
     """Take and judge a picture every this many decisions; the reward between is interpolated."""
     think: bool = False
     """Let the model write reasoning for every judged picture (slower); else one forward pass."""
-    from_zero_weight: float = Field(0.25, ge=0, le=1)
+    from_zero_weight: float = Field(default=0.25, ge=0, le=1)
     """Share of the read that knows no earlier number."""
-    psi: float = Field(1.0, gt=0)
+    psi: float = Field(default=1.0, gt=0)
     """Reward per decision is psi * clip(progress, -c, c) / 100."""
-    clip: float = Field(100.0, gt=0, le=100)
+    clip: float = Field(default=100.0, gt=0, le=100)
     """The c of the line above, percent."""
     failure: Literal["hold", "drop_episode", "raise"] = "hold"
     """What a reply that cannot be read means."""
-    judged_success_at: float = Field(0.5, gt=0, lt=1)
+    judged_success_at: float = Field(default=0.5, gt=0, lt=1)
     """An episode counts as judged successful when its success probability ever reaches this."""
-    eval_episodes: int = Field(20, gt=0)
+    eval_episodes: int = Field(default=20, gt=0)
     """Episodes of each evaluation (fixed layouts, truth only)."""
     eval_deterministic: bool = False
     """Evaluate the mean action; SAC learns a stochastic policy, and that is what is evaluated."""
-    eval_every: int = Field(96, gt=0)
+    eval_every: int = Field(default=96, gt=0)
     """Training episodes between evaluations."""
-    checkpoint_every: int = Field(48, gt=0)
+    checkpoint_every: int = Field(default=48, gt=0)
     """Training episodes between checkpoints."""
-    max_minutes: float | None = Field(None, gt=0)
+    max_minutes: float | None = Field(default=None, gt=0)
     """Stop after the round in which this is exceeded; evaluation, checkpoint and film still come,
     and the same command goes on from there."""
-    threads: int = Field(1, gt=0)
+    threads: int = Field(default=1, gt=0)
     """CPU threads; networks this small gain nothing from more, and results depend on the number."""
     tensorboard: bool = False
     """Also write TensorBoard files."""

@@ -54,11 +54,14 @@ def train(
 
     Args:
         config: Settings.
-        envs: Ready environments instead of ``config.env`` (tests, your own tasks).
+        envs: Ready environments instead of ``config.env`` (tests, your own tasks). They serve
+            evaluation too; those made from a name have others for it.
         model: A ready reward model instead of ``config.reward``.
     """
     torch.set_num_threads(config.threads)
-    return _Training(config, list(envs) if envs else _make_envs(config), model).run()
+    if envs:
+        return _Training(config, list(envs), list(envs), model).run()
+    return _Training(config, _make_envs(config), _make_envs(config), model).run()
 
 
 def _make_envs(config: RlConfig) -> list[TaskEnv]:
@@ -104,10 +107,16 @@ class Clock:
 
 
 class _Training:
-    def __init__(self, config: RlConfig, envs: list[TaskEnv], model: RewardModel | None):
+    def __init__(
+        self,
+        config: RlConfig,
+        envs: list[TaskEnv],
+        eval_envs: list[TaskEnv],
+        model: RewardModel | None,
+    ):
         if len(envs) != config.n_envs:
             raise ConfigError(f"n_envs is {config.n_envs}, but {len(envs)} environments were given")
-        self.config, self.envs = config, envs
+        self.config, self.envs, self.eval_envs = config, envs, eval_envs
         self.oracle = config.reward == "oracle"
         self.judge = Judge(
             model or _make_model(config), config.psi, config.clip, config.failure, self.oracle
@@ -178,7 +187,7 @@ class _Training:
         seeds = _seeds(config.seed, done, config.n_envs)
         random = done < config.random_episodes
         with self.clock.part("collect"):
-            rollouts = self._roll_out(seeds, self._random if random else self._explore)
+            rollouts = self._roll_out(self.envs, seeds, self._random if random else self._explore)
         for rollout in rollouts:
             self.clock.split("collect", rollout.seconds)
         if agent.scaling.mean is None and config.observation == "state":
@@ -233,7 +242,7 @@ class _Training:
             for first in range(0, self.config.eval_episodes, self.config.n_envs):
                 count = min(self.config.n_envs, self.config.eval_episodes - first)
                 seeds = [_EVAL_SEED + first + k for k in range(count)]
-                batch = self._roll_out(seeds, self._exploit)
+                batch = self._roll_out(self.eval_envs, seeds, self._exploit)
                 rollouts, judged = rollouts + batch, judged + judge(batch)
         values = {"episode": done, **eval_metrics(rollouts, judged)}
         self.run_.log(done * self.envs[0].max_steps, kind="eval", **values, **self.clock.take())
@@ -243,18 +252,17 @@ class _Training:
         """Record one evaluation episode with the model's reasoning under its frames."""
         reseed(self.config.seed, 1_000_000 + done)
         act = self._random if done == 0 else self._exploit
-        rollout = roll_out(
-            self.envs[:1], [_EVAL_SEED], act, kind=self.config.observation, task=self.config.task
-        )[0]
+        kind, task = self.config.observation, self.config.task
+        rollout = roll_out(self.eval_envs[:1], [_EVAL_SEED], act, kind=kind, task=task)[0]
         thinking = getattr(self.judge.model, "thinking", None)
         model = thinking() if thinking else self.judge.model
         score = model.score([rollout.with_truth() if self.oracle else rollout.shown()])[0]
         save_rollout(self.config.run_dir / "rollouts", name, rollout, score, done)
 
-    def _roll_out(self, seeds: list[int], act: Any) -> list[Rollout]:
+    def _roll_out(self, envs: list[TaskEnv], seeds: list[int], act: Any) -> list[Rollout]:
         config = self.config
         return roll_out(
-            self.envs[: len(seeds)], seeds, act, kind=config.observation,
+            envs[: len(seeds)], seeds, act, kind=config.observation,
             every=config.score_every, task=config.task,
         )  # fmt: skip
 
