@@ -16,7 +16,7 @@ from sole.synth.plan import plan_jobs, refuse_held_out
 from sole.synth.policies import POLICIES
 
 
-@pytest.mark.parametrize("name", [*TEST_TASKS, *DEV_TASKS])
+@pytest.mark.parametrize("name", sorted({*TEST_TASKS, *DEV_TASKS}))
 def test_held_out_tasks_are_refused(name):
     with pytest.raises(ConfigError, match="held out"):
         refuse_held_out([f"metaworld/{name}"])
