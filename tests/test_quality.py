@@ -200,7 +200,8 @@ def test_collected_episodes_are_read_back_instead_of_simulated(tmp_path, monkeyp
     monkeypatch.delattr(collection, "collect_episode")
     again = collection.collect(["fake/a"], 3, 5, tmp_path, 6, policies=("expert", "undo"))
     for one, two in zip(made, again, strict=True):
-        assert one.truth and two.truth
+        assert one.truth
+        assert two.truth
         assert (one.task, one.seed, one.truth.facts[0]["object_name"]) == (
             two.task, two.seed, two.truth.facts[0]["object_name"])  # fmt: skip
         np.testing.assert_array_equal(one.views["wrist"], two.views["wrist"])
