@@ -64,7 +64,7 @@ bench: $(STAMP) system ## what a judgement costs on this machine
 	$(BIN)/sole eval cost
 
 docs: $(STAMP) ## check the links and the quoted figures of the documentation
-	$(BIN)/pytest -q -p no:cacheprovider tests/test_packaging.py -k "link or figure"
+	$(BIN)/pytest -q -p no:cacheprovider tests/test_figures.py tests/test_packaging.py -k "link or figure or quote"
 	@echo "README.md, then docs/concepts.md; the rest is in docs/"
 
 clean: ## remove what make and the tests leave behind, keep .venv

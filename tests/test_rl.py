@@ -129,6 +129,7 @@ def test_pixel_observations_train(tmp_path):
 @pytest.mark.slow
 def test_oracle_reward_teaches_and_constant_reward_teaches_nothing(tmp_path):
     settings = {"episodes": 120, "updates_per_episode": 20, "eval_episodes": 20, "eval_every": 120}
+    settings |= {"entropy_start": 0.1, "eval_deterministic": True}
     finals = {}
     for name, model in (("oracle", Oracle()), ("constant:0", Constant(0.0))):
         run = config(tmp_path / name.replace(":", ""), reward=name, **settings)
