@@ -29,10 +29,14 @@ class DemoConfig(Config):
     """Task by full name."""
     seed: int = 0
     """Seeds networks, exploration and layouts."""
-    seeds: int = Field(1, gt=0)
+    seeds: int = Field(default=1, gt=0)
     """Run this many seeds one after the other, from `seed` on, and report their mean too."""
-    episodes: int = Field(192, gt=0)
+    episodes: int = Field(default=192, gt=0)
     """Training episodes."""
+    task: str | None = None
+    """A wording that replaces the task's own sentence."""
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Stop training after this long (each seed); the report still comes, the same command goes on."""
     out: Path = Path("demo")
     """Folder for the runs and report.html; an interrupted demo there is continued."""
     fresh: bool = False
@@ -74,7 +78,16 @@ def run(config: DemoConfig, seed: int) -> dict[str, Any]:
     if config.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     unbroken = not (folder / "config.json").exists()
-    last = train(RlConfig(env=config.env, run_dir=folder, seed=seed, episodes=config.episodes))
+    last = train(
+        RlConfig(
+            env=config.env,
+            run_dir=folder,
+            seed=seed,
+            episodes=config.episodes,
+            task=config.task,
+            max_minutes=config.max_minutes,
+        )
+    )
     if seed == config.seed:
         write_training_report(folder, config.out / "report.html")
         if config.picture:
