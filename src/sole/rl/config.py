@@ -37,6 +37,8 @@ class RlConfig(Config):
     """Adam's, for actor, critic and entropy; falls linearly to a tenth over the run."""
     gamma: float = Field(default=0.95, gt=0, lt=1)
     """Discount per decision."""
+    entropy_start: float = Field(default=1.0, gt=0)
+    """Weight of the entropy at the start; SAC tunes it from there, more slowly with few updates."""
     batch_size: int = Field(default=256, gt=0)
     """Transitions per gradient step."""
     score_every: int = Field(default=2, gt=0)

@@ -126,8 +126,8 @@ class _Training:
             space, envs[0].action_space, seed=config.seed,
             buffer_size=(config.episodes + config.n_envs) * envs[0].max_steps,
             learning_rate=config.learning_rate,
-            settings={"gamma": config.gamma,
-                      "batch_size": config.batch_size},
+            settings={"gamma": config.gamma, "batch_size": config.batch_size,
+                      "ent_coef": f"auto_{config.entropy_start:g}"},
         )  # fmt: skip
         _check_continued(config)
         self.run_ = Run(
