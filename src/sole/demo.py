@@ -36,7 +36,7 @@ class DemoConfig(Config):
     task: str | None = None
     """A wording that replaces the task's own sentence."""
     max_minutes: float | None = Field(default=None, gt=0)
-    """Stop training after this long (each seed); the report still comes, the same command goes on."""
+    """Stop each seed after this long; the report still comes, and the same command goes on."""
     out: Path = Path("demo")
     """Folder for the runs and report.html; an interrupted demo there is continued."""
     fresh: bool = False
