@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from sole.console import progress_bar
-from sole.data.episode import Episode, Truth
+from sole.data.cache import get_episode, put_episode
+from sole.data.episode import Episode
 from sole.errors import ConfigError, DataError
 from sole.synth import policies as synth_policies
 from sole.synth.collect import collect_episode
@@ -63,35 +60,8 @@ def collect(
 
 def _episode(path: Path, env_name: str, policy: str, seed: int, n_frames: int) -> Episode:
     if not path.exists():
-        _write(path, collect_episode(env_name, policy, seed, n_frames=n_frames))
+        put_episode(path, collect_episode(env_name, policy, seed, n_frames=n_frames))
     try:
-        return _read(path)
+        return get_episode(path)
     except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: damaged ({error}); delete it, it will be made again") from error
-
-
-def _write(path: Path, episode: Episode) -> None:
-    truth = episode.truth
-    assert truth is not None
-    about = {
-        "task": episode.task, "fps": episode.fps, "suite": episode.suite, "seed": episode.seed,
-        "env_name": episode.env_name, "policy": episode.policy, "facts": truth.facts,
-    }  # fmt: skip
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(
-        temporary,
-        **{f"view_{name}": frames for name, frames in episode.views.items()},  # type: ignore[arg-type]
-        true_progress=truth.true_progress,
-        true_success=truth.true_success,
-        about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-    )
-    os.replace(temporary, path)
-
-
-def _read(path: Path) -> Episode:
-    with np.load(path, allow_pickle=False) as data:
-        about = json.loads(bytes(data["about"]))
-        facts = tuple(about.pop("facts"))
-        views = {k.removeprefix("view_"): data[k] for k in data.files if k.startswith("view_")}
-        truth = Truth(data["true_progress"], data["true_success"], facts)
-        return Episode(views=views, truth=truth, **about)

@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
 from sole import __version__
 from sole.config import Config, parse_config
-from sole.data.episode import Episode, Truth
+from sole.data.cache import get_episode, put_episode
+from sole.data.episode import Episode
 from sole.data.lerobot import EpisodeWriter, save_manifest
 from sole.errors import ConfigError, SimError
 from sole.run import write_atomically
@@ -100,7 +100,7 @@ def work(config_json: str, worker: int) -> None:
             n_frames=config.n_frames,
             options=job.options,
         )
-        _put(path, episode)
+        put_episode(path, episode)
 
 
 def _start_workers(config: SynthConfig, jobs: Sequence[Job]) -> list[multiprocessing.Process]:
@@ -133,7 +133,7 @@ def _in_order(
                         f"{jobs[i].seed}) ended without an episode; its error stands above"
                     )
                 time.sleep(0.02)
-            yield _get(path)
+            yield get_episode(path)
             advance(1)
 
 
@@ -144,37 +144,6 @@ def _cached(config: SynthConfig, index: int) -> Path:
 def _written(config: SynthConfig) -> int:
     path = config.out / "meta" / "info.json"
     return json.loads(path.read_text())["total_episodes"] if path.exists() else 0
-
-
-def _put(path: Path, episode: Episode) -> None:
-    truth = episode.truth
-    assert truth is not None and episode.actions is not None and episode.proprio is not None
-    about = {
-        "task": episode.task, "fps": episode.fps, "suite": episode.suite, "seed": episode.seed,
-        "env_name": episode.env_name, "policy": episode.policy, "facts": truth.facts,
-    }  # fmt: skip
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(
-        temporary,
-        **{f"view_{name}": frames for name, frames in episode.views.items()},  # type: ignore[arg-type]
-        actions=episode.actions,
-        proprio=episode.proprio,
-        true_progress=truth.true_progress,
-        true_success=truth.true_success,
-        about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-    )
-    os.replace(temporary, path)
-
-
-def _get(path: Path) -> Episode:
-    with np.load(path, allow_pickle=False) as data:
-        about = json.loads(bytes(data["about"]))
-        facts = tuple(about.pop("facts"))
-        truth = Truth(data["true_progress"], data["true_success"], facts)
-        views = {k.removeprefix("view_"): data[k] for k in data.files if k.startswith("view_")}
-        return Episode(
-            views=views, actions=data["actions"], proprio=data["proprio"], truth=truth, **about
-        )
 
 
 def _check_same_plan(config: SynthConfig) -> None:
