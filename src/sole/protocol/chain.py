@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sole.data.episode import StepScore
+
 
 @dataclass(frozen=True)
 class ChainState:
@@ -137,6 +139,26 @@ def interpolate_scores(
         start = frames[valid[0]]
         everywhere[start:] = np.interp(np.arange(start, n_frames), frames[valid[0] :], held)
     return everywhere
+
+
+def fill_between(steps: Mapping[int, StepScore], n_frames: int) -> tuple[StepScore, ...]:
+    """Interpolate the frames that were not scored; failures stay failures where they happened.
+
+    Args:
+        steps: Scores by frame; frame 0 is among them and has a progress.
+        n_frames: Length of the episode.
+
+    Example:
+        >>> filled = fill_between({0: StepScore(0.0), 2: StepScore(40.0)}, 3)
+        >>> filled[1].progress, filled[1].scored
+        (20.0, False)
+    """
+    indices = np.array(sorted(steps))
+    between = interpolate_scores([steps[t].progress for t in indices], indices, n_frames)
+    return tuple(
+        steps[t] if t in steps else StepScore(float(between[t]), scored=False)
+        for t in range(n_frames)
+    )
 
 
 def fuse(chained: np.ndarray | float, from_zero: np.ndarray | float, weight: float) -> np.ndarray:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from sole.data.costs import CostCounters
 from sole.data.episode import Episode, EpisodeScore, StepScore
 
-
-@dataclass
-class CostCounters:
-    """What a reward model has spent since it was made; implementations add to it."""
-
-    episodes: int = 0
-    frames: int = 0
-    model_calls: int = 0
-    generated_tokens: int = 0
-    parse_failures: int = 0
-    seconds: float = 0.0
+__all__ = ["CostCounters", "RewardModel", "Session", "StepsTogether"]
 
 
 class Session(Protocol):
@@ -51,4 +41,15 @@ class RewardModel(Protocol):
 
     def start(self, task: str) -> Session:
         """Open a session that is fed one frame at a time."""
+        ...
+
+
+@runtime_checkable
+class StepsTogether(Protocol):
+    """A reward model that can judge the next moment of several sessions in one batch."""
+
+    def step_sessions(
+        self, sessions: Sequence[Any], views: Sequence[Mapping[str, np.ndarray]]
+    ) -> list[StepScore]:
+        """The same answers as stepping each of its own sessions by itself, only sooner."""
         ...

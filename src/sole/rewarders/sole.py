@@ -16,7 +16,7 @@ import numpy as np
 
 from sole.data.episode import Episode, EpisodeScore, StepScore
 from sole.models.base import Answer, Question, Reader, Seen
-from sole.protocol.chain import fuse, interpolate_scores, scored_frames
+from sole.protocol.chain import fill_between, fuse, scored_frames
 from sole.protocol.prompt import parse_reply
 from sole.rewarders.base import CostCounters
 
@@ -96,13 +96,38 @@ class SoleRewardModel:
         self.costs.frames += sum(e.n_frames for e in episodes)
         self.costs.seconds += time.perf_counter() - began
         return [
-            EpisodeScore(_fill(chain.steps, episode.n_frames), self.model_id, episode.task)
+            EpisodeScore(fill_between(chain.steps, episode.n_frames), self.model_id, episode.task)
             for chain, episode in zip(chains, episodes, strict=True)
         ]
 
     def start(self, task: str) -> SoleSession:
         """Open a session that is fed frame by frame; every frame is scored."""
         return SoleSession(self, task)
+
+    def step_sessions(
+        self, sessions: Sequence[SoleSession], views: Sequence[Mapping[str, np.ndarray]]
+    ) -> list[StepScore]:
+        """Judge the next moment of several sessions of this model in one batch.
+
+        Args:
+            sessions: Each at most once; how far each has come does not matter.
+            views: One moment for each session.
+
+        Raises:
+            ValueError: If a session is named twice or is another model's, or a picture is wrong;
+                then no session has moved.
+        """
+        if len({id(s) for s in sessions}) < len(sessions):
+            raise ValueError("sessions: expected each one once, because its frames have an order")
+        if any(s.model is not self for s in sessions):
+            raise ValueError(f"sessions: expected those that {self.model_id} has started")
+        for moment in views:
+            _check_views(moment)
+        pairs = list(zip(sessions, self.reader.see(views), strict=True))
+        running = [(s.chain, moment) for s, moment in pairs if s.chain is not None]
+        judged = iter(self._judge([c for c, _ in running], [m for _, m in running]))
+        self.costs.frames += len(pairs)
+        return [START if s.begin(moment) else next(judged) for s, moment in pairs]
 
     def _see(self, episodes: Sequence[Episode], indices: list[np.ndarray]) -> list[list[Seen]]:
         moments = [
@@ -140,22 +165,28 @@ class SoleRewardModel:
 
 
 class SoleSession:
-    """One running episode: the first frame is 0 percent, every later one is judged."""
+    """One running episode: the first frame is 0 percent, every later one is judged.
+
+    Attributes:
+        model: Who judges it.
+        chain: What the next question needs; None before the first frame.
+    """
 
     def __init__(self, model: SoleRewardModel, task: str):
-        self._model = model
+        self.model = model
+        self.chain: _Chain | None = None
         self._task = task
-        self._chain: _Chain | None = None
+
+    def begin(self, moment: Seen) -> bool:
+        """Take ``moment`` as the first frame, unless there was one; whether it was taken."""
+        if self.chain is not None:
+            return False
+        self.chain = _Chain(self._task, moment, moment)
+        return True
 
     def step(self, views: Mapping[str, np.ndarray]) -> StepScore:
         """Judge the next moment; each view is uint8 RGB ``(H, W, 3)``."""
-        _check_views(views)
-        moment = self._model.reader.see([views])[0]
-        self._model.costs.frames += 1
-        if self._chain is None:
-            self._chain = _Chain(self._task, moment, moment)
-            return START
-        return self._model._judge([self._chain], [moment])[0]
+        return self.model.step_sessions([self], [views])[0]
 
 
 def _merge(chained: Answer, fresh: Answer, weight: float) -> StepScore:
@@ -173,19 +204,6 @@ def _merge(chained: Answer, fresh: Answer, weight: float) -> StepScore:
         success_probability=float(success),
         reasoning=reply.reasoning,
         uncertainty=float(np.hypot(spread, apart)),
-    )
-
-
-def _fill(steps: dict[int, StepScore], n_frames: int) -> tuple[StepScore, ...]:
-    """Interpolate the frames that were not scored; failures stay failures where they happened."""
-    if len(steps) == n_frames:
-        return tuple(steps[t] for t in range(n_frames))
-    indices = np.array(sorted(steps))
-    values = np.array([np.nan if steps[t].progress is None else steps[t].progress for t in indices])
-    between = interpolate_scores(values, indices, n_frames)
-    return tuple(
-        steps[t] if t in steps else StepScore(float(between[t]), scored=False)
-        for t in range(n_frames)
     )
 
 
