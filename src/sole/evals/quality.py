@@ -89,15 +89,23 @@ class QualityConfig(Config):
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole eval``; the first word chooses what is evaluated."""
-    verbs: dict[str, Callable[[Sequence[str]], int]] = {"quality": run_quality, "cost": _cost}
+    verbs: dict[str, Callable[[Sequence[str]], int]] = {
+        "quality": run_quality, "robustness": _robustness, "cost": _cost,
+    }  # fmt: skip
     if argv and argv[0] in {"-h", "--help"}:
         sys.stdout.write(
-            "usage: sole eval quality|cost [flags]; sole eval quality --help shows them\n"
+            "usage: sole eval quality|robustness|cost [flags]; sole eval WHAT --help shows them\n"
         )
         return 0
     if not argv or argv[0] not in verbs:
         raise ConfigError(f"expected one of {', '.join(verbs)}, got {' '.join(argv[:1])!r}")
     return verbs[argv[0]](argv[1:])
+
+
+def _robustness(argv: Sequence[str]) -> int:
+    from sole.evals.robustness import run_robustness
+
+    return run_robustness(argv)
 
 
 def _cost(argv: Sequence[str]) -> int:

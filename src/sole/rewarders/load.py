@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sole.errors import ConfigError, ModelError
 from sole.rewarders.base import RewardModel
+from sole.rewarders.calibrated import Calibrated, load_calibration
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 
 CHOICES = ("nano", "ramp", "random", "constant:50", "oracle")
@@ -17,7 +18,13 @@ Think = Literal["always", "fast", "auto"]
 
 
 def load_reward_model(
-    name: str, *, think: Think | bool = "fast", every: int = 1, seed: int = 0, **options: Any
+    name: str,
+    *,
+    think: Think | bool = "fast",
+    every: int = 1,
+    seed: int = 0,
+    calibration: Path | None = None,
+    **options: Any,
 ) -> RewardModel:
     """Make the reward model that ``name`` stands for.
 
@@ -29,11 +36,14 @@ def load_reward_model(
             stands for ``always``, False for ``fast``.
         every: Score every this many frames; controls are free and ignore it.
         seed: Of the random walk; the others are deterministic.
+        calibration: A file of ``sole calibrate``, made for this model with these settings; its
+            numbers are then calibrated.
         options: Further settings of the nano model (``device``, ``from_zero_weight``).
 
     Raises:
-        ConfigError: If there is no such model (the message lists those there are), or the folder
-            holds no checkpoint.
+        ConfigError: If there is no such model (the message lists those there are), the folder
+            holds no checkpoint, or the calibration is another model's.
+        DataError: If the calibration cannot be read.
         ModelError: If the checkpoint cannot be loaded.
 
     Example:
@@ -44,6 +54,12 @@ def load_reward_model(
         think = "always" if think else "fast"
     if think not in THINKING:
         raise ConfigError(f"think: expected one of {', '.join(THINKING)}, got {think!r}")
+    record = load_calibration(calibration) if calibration else None
+    model = _load(name, think, every, seed, **options)
+    return Calibrated(model, record) if record else model
+
+
+def _load(name: str, think: str, every: int, seed: int, **options: Any) -> RewardModel:
     if name == "nano" or Path(name).is_dir():
         return _load_sole(name, think=think == "always", every=every, **options)
     control = _control(name, seed)

@@ -1,0 +1,91 @@
+"""How evaluations put down what they found: shares with their counts, JSON, tables."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sole.errors import ConfigError, DataError
+from sole.evals.metrics import wilson_interval
+
+
+@dataclass(frozen=True)
+class Share:
+    """``k`` of ``n``; its interval is Wilson's, which takes the n for independent.
+
+    Example:
+        >>> Share(1, 4).value, Share(1, 4).text, Share(0, 0).text
+        (0.25, '25% (1/4)', '- (0/0)')
+    """
+
+    k: int
+    n: int
+
+    @property
+    def value(self) -> float:
+        """In [0, 1]; NaN when there are none."""
+        return self.k / self.n if self.n else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 percent; NaN when there are none."""
+        return wilson_interval(self.k, self.n) if self.n else (math.nan, math.nan)
+
+    @property
+    def text(self) -> str:
+        """For a table."""
+        return f"{100 * self.value:.0f}% ({self.k}/{self.n})" if self.n else "- (0/0)"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        low, high = self.interval
+        return finite({"value": self.value, "low": low, "high": high, "k": self.k, "n": self.n})
+
+
+def finite(value: Any) -> Any:
+    """The same nested dictionaries with None for every NaN, which JSON does not have.
+
+    Example:
+        >>> finite({"a": {"b": math.nan}, "c": 1.0})
+        {'a': {'b': None}, 'c': 1.0}
+    """
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def make_room(path: Path | None) -> None:
+    """Make the folder of an output before anything is measured, so that no work is lost.
+
+    Raises:
+        ConfigError: If it cannot be made.
+    """
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: its folder cannot be made ({error.strerror})") from error
+    if path.is_dir():
+        raise ConfigError(f"{path}: expected the name of a file, this is a folder")
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as parquet; the file appears only when it is whole.
+
+    Raises:
+        DataError: If it cannot be written there.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema), temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error

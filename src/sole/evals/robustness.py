@@ -1,0 +1,343 @@
+"""``sole eval robustness``: what disturbed cameras do to a judge (:mod:`sole.evals.attacks`)."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+from rich.table import Table
+
+from sole.config import parse_config
+from sole.console import stderr, stdout
+from sole.data.episode import Episode, EpisodeScore
+from sole.errors import ConfigError
+from sole.evals import metrics
+from sole.evals.attacks import ATTACKS, applies, attack
+from sole.evals.figures import Figure, record_figures
+from sole.evals.labelled import (
+    LabelledConfig,
+    judge,
+    labelled_episodes,
+    labelled_judge,
+    task_labels,
+)
+from sole.evals.output import Share, finite, make_room, write_table
+from sole.evals.per_episode import held, moves, succeeds, success_score
+from sole.progress.calibrate import judged_success
+from sole.rewarders.base import RewardModel
+from sole.rewarders.calibrated import Calibrated
+from sole.run import write_atomically
+
+DEFAULT_SUCCESS_AT = 0.5
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("model_id", "attack", "env_name", "policy", "task")]
+    + [("strength", pa.float64()), ("seed", pa.int64()), ("changed", pa.bool_())]
+    + [(name, pa.bool_()) for name in ("true_success_ever", "judged_success")]
+    + [("spearman", pa.float64()), ("judged_top5", pa.float64())]
+    + [("judged_progress", pa.list_(pa.float32()))]
+)
+
+
+class RobustnessConfig(LabelledConfig):
+    """Disturb the cameras step by step, and see which failures the judge then takes for success."""
+
+    split: Literal["test", "dev", "train"] = "test"
+    """Which of the suite's tasks."""
+    attacks: tuple[str, ...] = ATTACKS
+    """Which disturbances; all of them unless named."""
+    strengths: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """How strong, above 0 to 1."""
+    attack_seed: int = Field(0, ge=0)
+    """Of the draws of the disturbances."""
+    calibration: Path | None = None
+    """A file of sole calibrate, made for this model; its threshold says what is judged success."""
+    judged_success_at: float | None = Field(None, gt=0, le=1)
+    """Success probability that counts as judged success; 0.5, or what the calibration says."""
+    out: Path | None = None
+    """Also write everything as JSON here, and NAME.episodes.parquet beside it."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's verdicts, one entry per episode.
+
+    Attributes:
+        success: ``(N,)`` bool, judged successful.
+        spearman: ``(N,)`` rank correlation with the truth; NaN where the truth never moves.
+        sure: ``(N,)`` mean of the five highest values of the curve, percent.
+    """
+
+    success: np.ndarray
+    spearman: np.ndarray
+    sure: np.ndarray
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one attack at one strength did, against the same episodes undisturbed.
+
+    Attributes:
+        attack: Its name.
+        strength: In (0, 1].
+        n_changed: Episodes of which at least one pixel differs.
+        vulnerability: Of the truly failed episodes that were judged failed undisturbed, those that
+            are judged successful disturbed.
+        blinded: Of the truly successful ones that were judged successful, those judged failed.
+        fpr: Of all truly failed episodes, those judged successful disturbed.
+        spearman_change: Mean over tasks, with its interval, disturbed minus undisturbed.
+        auc_change: Of success by the five highest values, pooled, with its interval over tasks.
+    """
+
+    attack: str
+    strength: float
+    n_changed: int
+    vulnerability: Share
+    blinded: Share
+    fpr: Share
+    spearman_change: tuple[float, float, float]
+    auc_change: tuple[float, float, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, with None for what is not known."""
+        shares = {n: getattr(self, n).as_dict() for n in ("vulnerability", "blinded", "fpr")}
+        changes = {
+            name: dict(zip(("value", "low", "high"), getattr(self, name), strict=True))
+            for name in ("spearman_change", "auc_change")
+        }
+        plain = {name: getattr(self, name) for name in ("attack", "strength", "n_changed")}
+        return {**plain, **shares, **finite(changes)}
+
+
+def run_robustness(argv: Sequence[str]) -> int:
+    """Entry point of ``sole eval robustness``."""
+    config = parse_config(RobustnessConfig, argv, "sole eval robustness")
+    _check(config)
+    make_room(config.out)
+    model = labelled_judge(config, config.calibration)
+    episodes = labelled_episodes(config, config.split)
+    at = success_at(model, config)
+    effects, clean, table = measure(model, episodes, config, at)
+    whole = _as_dict(model, episodes, clean, effects, at, config)
+    if config.print_json:
+        sys.stdout.write(json.dumps(whole, allow_nan=False) + "\n")
+    else:
+        stdout.print(effect_table(effects, whole))
+    if config.out:
+        write_atomically(config.out, json.dumps(whole, indent=1, allow_nan=False))
+        write_table(config.out.with_suffix(".episodes.parquet"), table, SCHEMA)
+    if config.figures:
+        command = " ".join(["sole eval robustness", *argv])
+        record_figures(config.figures, robustness_figures(effects), command)
+    return 0
+
+
+def success_at(model: RewardModel, config: RobustnessConfig) -> float:
+    """The success probability that counts: the setting, else the calibration's, else 0.5."""
+    if config.judged_success_at is not None:
+        return config.judged_success_at
+    return model.success_threshold if isinstance(model, Calibrated) else DEFAULT_SUCCESS_AT
+
+
+def measure(
+    model: RewardModel, episodes: Sequence[Episode], config: RobustnessConfig, at: float
+) -> tuple[list[Effect], Judged, list[dict[str, Any]]]:
+    """Judge the episodes undisturbed and under every attack.
+
+    Returns:
+        One effect per attack and strength, the undisturbed verdicts, and one table row per attack,
+        strength and episode (attack ``none`` first).
+    """
+    scores = judge(model, episodes, config.batch, "undisturbed")
+    clean = verdicts(episodes, scores, at)
+    table = _rows(episodes, scores, clean, "none", 0.0, [False] * len(episodes))
+    effects = []
+    for name in config.attacks:
+        if not all(applies(e, name) for e in episodes):
+            stderr.print(f"{name}: left out, it needs both views in every episode")
+            continue
+        for strength in sorted(config.strengths):
+            disturb = _Disturb(name, strength, config.attack_seed)
+            what = f"{name} {strength:g}"
+            scores = judge(model, episodes, config.batch, what, disturb)
+            found = verdicts(episodes, scores, at)
+            effects.append(effect(episodes, clean, found, (name, strength), sum(disturb.changed)))
+            table += _rows(episodes, scores, found, name, strength, disturb.changed)
+    return effects, clean, table
+
+
+class _Disturb:
+    """Disturbs episodes one by one and notes which of them it changed at all."""
+
+    def __init__(self, name: str, strength: float, seed: int):
+        self._attack = partial(attack, name=name, strength=strength, seed=seed)
+        self.changed: list[bool] = []
+
+    def __call__(self, episode: Episode) -> Episode:
+        after = self._attack(episode)
+        same = all(np.array_equal(after.views[n], f) for n, f in episode.views.items())
+        self.changed.append(not same)
+        return after
+
+
+def verdicts(episodes: Sequence[Episode], scores: Sequence[EpisodeScore], at: float) -> Judged:
+    """Reduce scores to what is compared; failed reads are held at the last valid value."""
+    curves = [held(s) for s in scores]
+    return Judged(
+        np.array([judged_success(s, at) for s in scores], bool),
+        np.array([_spearman(e, c) for e, c in zip(episodes, curves, strict=True)], float),
+        np.array([success_score(c) for c in curves], float),
+    )
+
+
+def effect(
+    episodes: Sequence[Episode],
+    clean: Judged,
+    found: Judged,
+    what: tuple[str, float],
+    n_changed: int,
+) -> Effect:
+    """Compare the verdicts on the same episodes, undisturbed and disturbed."""
+    success = np.array([succeeds(e) for e in episodes], bool)
+    at_risk, seen = ~success & ~clean.success, success & clean.success
+    tasks = np.array(task_labels(episodes))
+    return Effect(
+        *what,
+        n_changed=n_changed,
+        vulnerability=Share(int((at_risk & found.success).sum()), int(at_risk.sum())),
+        blinded=Share(int((seen & ~found.success).sum()), int(seen.sum())),
+        fpr=Share(int((~success & found.success).sum()), int((~success).sum())),
+        spearman_change=_over_tasks(found.spearman - clean.spearman, tasks),
+        auc_change=_auc_change(clean.sure, found.sure, success, tasks),
+    )
+
+
+def _over_tasks(values: np.ndarray, tasks: np.ndarray) -> tuple[float, float, float]:
+    """Mean over tasks of each task's mean, with a bootstrap interval over tasks (from two on)."""
+    known = ~np.isnan(values)
+    means = np.array([values[known & (tasks == t)].mean() for t in np.unique(tasks[known])])
+    if not len(means):
+        return math.nan, math.nan, math.nan
+    low, high = metrics.bootstrap_interval(means) if len(means) > 1 else (math.nan, math.nan)
+    return float(means.mean()), low, high
+
+
+def _auc_change(
+    before: np.ndarray, after: np.ndarray, success: np.ndarray, tasks: np.ndarray
+) -> tuple[float, float, float]:
+    def of_drawn(drawn: np.ndarray) -> float:
+        i = drawn.astype(int)
+        return metrics.roc_auc(after[i], success[i]) - metrics.roc_auc(before[i], success[i])
+
+    everything = np.arange(len(tasks))
+    clusters = tasks if len(set(tasks)) > 1 else None  # of one task there is nothing to draw
+    low, high = metrics.bootstrap_interval(everything, statistic=of_drawn, clusters=clusters)
+    return of_drawn(everything), low, high
+
+
+def _spearman(episode: Episode, judged: np.ndarray) -> float:
+    if not moves(episode) or episode.truth is None:
+        return math.nan
+    return metrics.spearman(judged, episode.truth.true_progress)
+
+
+def _check(config: RobustnessConfig) -> None:
+    if unknown := sorted(set(config.attacks) - set(ATTACKS)):
+        raise ConfigError(f"no attack {', '.join(unknown)}; choose from: {', '.join(ATTACKS)}")
+    wrong = [s for s in config.strengths if not 0.0 < s <= 1.0]
+    if wrong or not config.strengths or not config.attacks:
+        raise ConfigError(
+            f"expected at least one attack and one strength above 0 up to 1, got {config.attacks} "
+            f"and {config.strengths}"
+        )
+
+
+def _rows(
+    episodes: Sequence[Episode],
+    scores: Sequence[EpisodeScore],
+    found: Judged,
+    name: str,
+    strength: float,
+    changed: Sequence[bool],
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "model_id": score.model_id, "attack": name, "strength": strength,
+            "env_name": e.env_name, "policy": e.policy, "task": e.task, "seed": e.seed,
+            "changed": changed[i], "true_success_ever": succeeds(e),
+            "judged_success": bool(found.success[i]),
+            "spearman": None if math.isnan(found.spearman[i]) else float(found.spearman[i]),
+            "judged_top5": float(found.sure[i]),
+            "judged_progress": [s.progress for s in score.steps],
+        }
+        for i, (e, score) in enumerate(zip(episodes, scores, strict=True))
+    ]  # fmt: skip
+
+
+def _as_dict(
+    model: RewardModel,
+    episodes: Sequence[Episode],
+    clean: Judged,
+    effects: Sequence[Effect],
+    at: float,
+    config: RobustnessConfig,
+) -> dict[str, Any]:
+    success = np.array([succeeds(e) for e in episodes], bool)
+    fpr = Share(int((~success & clean.success).sum()), int((~success).sum()))
+    spearman = _over_tasks(clean.spearman, np.array(task_labels(episodes)))[0]
+    undisturbed = {"spearman": spearman, "auc": metrics.roc_auc(clean.sure, success)}
+    return {
+        "model_id": model.model_id,
+        "judged_success_at": at,
+        "n_episodes": len(episodes),
+        "n_failed": fpr.n,
+        "undisturbed": {**finite(undisturbed), "fpr": fpr.as_dict()},
+        "effects": [effect.as_dict() for effect in effects],
+        "config": json.loads(config.model_dump_json()),
+    }
+
+
+def effect_table(effects: Sequence[Effect], whole: dict[str, Any]) -> Table:
+    """One line per attack and strength."""
+    before = whole["undisturbed"]
+    fpr = before["fpr"]
+    table = Table(
+        title=f"{whole['model_id']}: success from {whole['judged_success_at']:.3g} on",
+        caption=f"undisturbed: {fpr['k']} of {fpr['n']} failed episodes judged successful",
+    )
+    table.add_column("attack", no_wrap=True)
+    for name in ("strength", "vulnerability", "blinded", "spearman change", "AUC change"):
+        table.add_column(name, justify="right", overflow="fold")
+    for e in effects:
+        changes = [_change(*e.spearman_change), _change(*e.auc_change)]
+        table.add_row(e.attack, f"{e.strength:g}", e.vulnerability.text, e.blinded.text, *changes)
+    return table
+
+
+def _change(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:+.2f}" if math.isnan(low) else f"{value:+.2f} \\[{low:+.2f}, {high:+.2f}]"
+
+
+def robustness_figures(effects: Sequence[Effect]) -> list[Figure]:
+    """Of each attack at its strongest: ``robust.ATTACK.vulnerability`` and the two changes."""
+    strongest = {e.attack: e for e in sorted(effects, key=lambda e: e.strength)}
+    figures = []
+    for name, e in strongest.items():
+        share = e.vulnerability
+        figures.append(
+            Figure(f"robust.{name}.vulnerability", share.value, "share", *share.interval)
+        )
+        figures.append(Figure(f"robust.{name}.spearman_change", e.spearman_change[0], "",
+                              *e.spearman_change[1:]))  # fmt: skip
+        figures.append(Figure(f"robust.{name}.auc_change", e.auc_change[0], "", *e.auc_change[1:]))
+    return figures
