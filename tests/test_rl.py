@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fake_env import LeakyEnv, PointEnv
 
+from sole.data.attempts import read_attempts
 from sole.data.episode import EpisodeScore, StepScore
 from sole.errors import ConfigError
 from sole.rewarders.controls import Constant, Oracle
@@ -20,6 +21,7 @@ from sole.rl.envs import roll_out
 from sole.rl.judge import Judge
 from sole.rl.record import wilson
 from sole.rl.train import train
+from sole.run import Run
 
 TINY = {"n_envs": 4, "random_episodes": 8, "updates_per_episode": 4, "batch_size": 32, "threads": 1}
 
@@ -149,6 +151,26 @@ def test_killed_and_resumed_run_ends_like_an_unbroken_one(tmp_path):
     assert comparable(whole) == comparable(broken)
     last = "checkpoints/step_00000024/policy.safetensors"
     assert (whole / last).read_bytes() == (broken / last).read_bytes()
+
+
+def test_a_run_keeps_what_its_agent_did(tmp_path):
+    train(config(tmp_path), envs=points(), model=PixelJudge(0.0))
+    attempts = read_attempts(tmp_path / "attempts")
+    assert [a.episode for a in attempts] == list(range(16))
+    env = PointEnv()
+    env.reset(seed=attempts[5].seed)
+    for t, action in enumerate(attempts[5].actions):
+        env.step(action)
+        assert env.truth()[0] == pytest.approx(attempts[5].true_progress[t + 1], abs=1e-3)
+
+
+def test_a_metrics_line_cut_by_a_kill_is_left_out(tmp_path):
+    train(config(tmp_path), envs=points(), model=PixelJudge(0.0))
+    run = Run(tmp_path, config(tmp_path))
+    whole = run.metrics()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1')
+    assert run.metrics() == whole
 
 
 def start(folder: Path) -> subprocess.Popen:

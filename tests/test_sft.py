@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,15 @@ from sole.data.lerobot import EpisodeWriter
 from sole.models.nano.reader import NanoReader
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.protocol.prompt import parse_reply
-from sole.train.examples import ExampleSampler, ExampleSettings, augment, number_label, prepare
+from sole.train.examples import (
+    ExampleSampler,
+    ExampleSettings,
+    _chain,
+    augment,
+    number_label,
+    prepare,
+)
+from sole.train.sft import SftConfig, batch_loss, make_model
 
 TOKENIZER = train_tokenizer(["Task: push the puck to the goal."] * 3, 600)
 
@@ -118,3 +127,44 @@ def test_killed_and_resumed_training_ends_like_an_unbroken_one(tmp_path):
 def _losses(folder: Path) -> list:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [(line["step"], line["number_loss"], line["text_loss"]) for line in lines[-1:]]
+
+
+def test_a_mismatched_instruction_is_worth_nothing_and_said_to_be_another_task():
+    episodes = [make_example_episode(8, 96, seed=s) for s in range(4)]
+    kinds = [replace(e, env_name=f"fake/{s}", task=f"task {s}") for s, e in enumerate(episodes)]
+    settings = ExampleSettings(mismatch_share=1.0, think_share=1.0, perturbed_share=0.0)
+    made = ExampleSampler(prepare(kinds), TOKENIZER, settings, seed=0, n_image_tokens=18)
+    batch = made.batch(0)
+    texts = [TOKENIZER.decode(ids) for ids in batch.input_ids]
+    told = [bool("another task" in text) for text in texts]
+    zero = (batch.number_labels.argmax(-1) == 100).tolist()
+    assert sum(told) > len(told) / 2  # the rest drew an episode of their own kind
+    assert all(z for z, t in zip(zero, told, strict=True) if t)
+
+
+def test_single_view_examples_show_one_row():
+    batch = sampler(single_view_share=1.0, from_zero_share=0.0).batch(0)
+    rows = batch.tile_index.reshape(-1, 2, 3) >= 0
+    assert (rows.all(-1).sum(-1) == 1).all()
+    assert (rows.any(-1).sum(-1) == 1).all()
+
+
+def test_moments_can_be_drawn_around_a_loss_of_progress():
+    progress = np.zeros(40)
+    progress[30:] = -20.0
+    settings = ExampleSettings(regress_share=1.0, max_gap=1, moments_per_episode=2)
+    for seed in range(20):
+        moments = _chain(progress, settings, np.random.default_rng(seed))
+        assert moments[0] <= 29 < moments[-1]
+
+
+def test_the_answers_place_learns_that_only_a_number_comes_there():
+    config = SftConfig(
+        data=(), run_dir=Path(), hidden_size=32, n_layers=1, pretrained_encoder=False
+    )
+    model = make_model(config, len(TOKENIZER), TOKENIZER)
+    batch = sampler(think_share=0.0).batch(0)
+    batch_loss(model, batch, 1.0, bf16=False)[0].backward()
+    weight = model.lm_head.weight.grad
+    assert weight is not None
+    assert weight[TOKENIZER.convert_tokens_to_ids(".")].abs().sum() > 0

@@ -1,19 +1,22 @@
 """Plans, policies and the data set builder."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_env import PointEnv
 
 from sole.cli import main
+from sole.data.attempts import Attempt, read_attempts, save_attempts
 from sole.data.lerobot import load_manifest, open_dataset, read_episodes
-from sole.errors import ConfigError
+from sole.errors import ConfigError, SimError
 from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
-from sole.sims.registry import split_of, task_names
+from sole.sims.registry import make_env, split_of, task_names
 from sole.synth.collect import collect_episode
 from sole.synth.plan import plan_jobs, refuse_held_out
 from sole.synth.policies import POLICIES
+from sole.synth.replays import plan_replays, replay
 
 
 @pytest.mark.parametrize("name", sorted({*TEST_TASKS, *DEV_TASKS}))
@@ -97,3 +100,51 @@ def test_builder_writes_a_dataset_and_continues_after_a_stop(tmp_path):
     assert main(["synth", "--out", str(out), *flags]) == 0  # nothing left to do
     assert main(["synth", "--out", str(out), *flags, "--seed", "4"]) == 2  # another plan
     assert json.loads((out / "synth.json").read_text())["seed"] == 0
+
+
+def _agents_run(folder: Path, env_name: str) -> Path:
+    """A run folder of two episodes with known actions, as `sole rl` leaves it."""
+    env, rng = make_env(env_name, size_px=32), np.random.default_rng(0)
+    attempts = []
+    for k in range(2):
+        env.reset(seed=50 + k)
+        actions = rng.uniform(-1, 1, (env.max_steps, 4)).astype(np.float32)
+        true_progress = [env.truth()[0]]
+        for action in actions:
+            env.step(action)
+            true_progress.append(env.truth()[0])
+        curve = np.array(true_progress, np.float32)
+        attempts.append(Attempt(k, k, 50 + k, actions, curve + 60 * k, curve))
+    save_attempts(folder / "attempts", 0, attempts)
+    (folder / "config.json").write_text(json.dumps({"env": env_name, "task": "go there"}))
+    return folder
+
+
+def test_what_an_agent_did_is_filmed_again_with_its_truth(tmp_path):
+    run = _agents_run(tmp_path / "run", "metaworld/reach")
+    out = tmp_path / "data"
+    flags = ["--from-runs", str(run), "--per-run", "2", "--size-px", "32", "--workers", "1"]
+    assert main(["synth", "--out", str(out), *flags]) == 0
+    episodes = list(read_episodes(out))
+    attempts = read_attempts(run / "attempts")
+    assert [e.seed for e in episodes] == [51, 50]  # the overrated one first
+    assert {(e.policy, e.task, e.n_frames) for e in episodes} == {("agent", "go there", 26)}
+    np.testing.assert_allclose(
+        episodes[1].truth.true_progress, attempts[0].true_progress, atol=1e-3
+    )
+
+
+def test_an_agents_episode_that_comes_out_differently_is_refused(tmp_path):
+    run = _agents_run(tmp_path / "run", "metaworld/reach")
+    attempts = read_attempts(run / "attempts")
+    attempts[0].true_progress[-1] += 20
+    save_attempts(run / "attempts", 0, attempts)
+    job = next(j for j in plan_replays([run], 2, 0) if j.options["episode"] == 0)
+    with pytest.raises(SimError, match="does not come out again"):
+        replay(job, size_px=32)
+
+
+def test_runs_on_held_out_tasks_are_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"env": "metaworld/drawer-open", "task": null}')
+    with pytest.raises(ConfigError, match="held out"):
+        plan_replays([tmp_path], 2, 0)

@@ -69,7 +69,8 @@ class Run:
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        whole, _, _cut_off = path.read_text().rpartition("\n")  # a kill may cut the last line
+        return [json.loads(line) for line in whole.splitlines() if line.strip()]
 
     def cut_metrics(self, step: int) -> None:
         """Drop lines later than ``step``: they belong to work that a kill has undone."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sole.data.attempts import Attempt
 from sole.data.episode import EpisodeScore
 from sole.rl.envs import Rollout
 from sole.rl.judge import Judgement
@@ -27,6 +28,19 @@ def round_metrics(
         "true_progress_final": float(np.mean([r.truth.true_progress[-1] for r in rollouts])),
         "dropped": float(sum(j.rewards is None for j in judged)),
     }
+
+
+def round_attempts(
+    first: int, seeds: Sequence[int], rollouts: Sequence[Rollout], judged: Sequence[Judgement]
+) -> list[Attempt]:
+    """What one round did, to be filmed again later (``sole synth --from-runs``)."""
+    return [
+        Attempt(
+            first + k, k, seeds[k], np.stack(rollout.actions).astype(np.float32),
+            judgement.judged_progress, rollout.truth.true_progress,
+        )
+        for k, (rollout, judgement) in enumerate(zip(rollouts, judged, strict=True))
+    ]  # fmt: skip
 
 
 def eval_metrics(rollouts: Sequence[Rollout], judged: Sequence[Judgement]) -> dict[str, Any]:

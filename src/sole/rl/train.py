@@ -19,6 +19,7 @@ import torch
 
 from sole.config import parse_config
 from sole.console import progress_bar, stdout
+from sole.data.attempts import save_attempts
 from sole.errors import ConfigError
 from sole.rewarders.base import RewardModel
 from sole.rewarders.load import load_reward_model
@@ -26,7 +27,7 @@ from sole.rl.agent import SacAgent, reseed
 from sole.rl.config import RlConfig
 from sole.rl.envs import Rollout, observation_space, roll_out
 from sole.rl.judge import Judge, Judgement
-from sole.rl.record import eval_metrics, round_metrics, save_rollout
+from sole.rl.record import eval_metrics, round_attempts, round_metrics, save_rollout
 from sole.run import Run
 from sole.sims.base import TaskEnv
 from sole.sims.registry import make_env
@@ -196,6 +197,8 @@ class _Training:
         with self.clock.part("reward_model"):
             judged = self.judge(rollouts)
         self.n_calls += self.judge.model.costs.model_calls - before
+        attempts = round_attempts(done, seeds, rollouts, judged)
+        save_attempts(config.run_dir / "attempts", done, attempts)
         for rollout, judgement in zip(rollouts, judged, strict=True):
             if judgement.rewards is not None:
                 agent.store(rollout, judgement.rewards)

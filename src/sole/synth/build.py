@@ -40,6 +40,10 @@ class SynthConfig(Config):
     """Full task names (suite/name) instead of the whole training split."""
     episodes_per_task: int = Field(72, gt=0)
     """Episodes of each task."""
+    from_runs: tuple[Path, ...] = ()
+    """Folders of `sole rl` runs on training tasks: film their agents instead of our policies."""
+    per_run: int = Field(48, gt=0)
+    """Episodes of each run in --from-runs: half the most overrated ones, half at random."""
     n_frames: int = Field(31, gt=1)
     """Frames per episode, 13 a second."""
     size_px: int = Field(96, ge=32)
@@ -58,13 +62,7 @@ def main(argv: Sequence[str]) -> int:
 
 def build(config: SynthConfig) -> Path:
     """Simulate what is missing and write the data set; return its folder."""
-    names = config.tasks or tuple(
-        name for name in task_names("train") if name.startswith(config.suite + "/")
-    )
-    if not names:
-        raise ConfigError(f"suite {config.suite!r} has no training tasks; see sole.sims.registry")
-    refuse_held_out(names)
-    jobs = plan_jobs(names, config.episodes_per_task, config.seed)
+    jobs = plan(config)
     config.out.mkdir(parents=True, exist_ok=True)
     _check_same_plan(config)
     workers = _start_workers(config, jobs)
@@ -80,27 +78,48 @@ def build(config: SynthConfig) -> Path:
     return config.out
 
 
-def work(config_json: str, worker: int) -> None:
-    """Simulate every job of this worker that is not in the cache yet."""
-    from sole.synth.collect import collect_episode
+def plan(config: SynthConfig) -> list[Job]:
+    """Every episode of the data set, in its order.
 
-    config = SynthConfig.model_validate_json(config_json)
+    Raises:
+        ConfigError: If there is nothing to simulate, or a task is held out.
+    """
+    from sole.synth.replays import plan_replays
+
+    if config.from_runs:
+        return plan_replays(config.from_runs, config.per_run, config.seed)
     names = config.tasks or tuple(
         name for name in task_names("train") if name.startswith(config.suite + "/")
     )
-    for i, job in enumerate(plan_jobs(names, config.episodes_per_task, config.seed)):
+    if not names:
+        raise ConfigError(f"suite {config.suite!r} has no training tasks; see sole.sims.registry")
+    refuse_held_out(names)
+    return plan_jobs(names, config.episodes_per_task, config.seed)
+
+
+def work(config_json: str, worker: int) -> None:
+    """Simulate every job of this worker that is not in the cache yet."""
+    config = SynthConfig.model_validate_json(config_json)
+    for i, job in enumerate(plan(config)):
         path = _cached(config, i)
-        if i % config.workers != worker or path.exists() or i < _written(config):
-            continue
-        episode = collect_episode(
-            job.env_name,
-            job.policy,
-            job.seed,
-            size_px=config.size_px,
-            n_frames=config.n_frames,
-            options=job.options,
-        )
-        put_episode(path, episode)
+        if i % config.workers == worker and not path.exists() and i >= _written(config):
+            put_episode(path, _simulate(config, job))
+
+
+def _simulate(config: SynthConfig, job: Job) -> Episode:
+    from sole.synth.collect import collect_episode
+    from sole.synth.replays import AGENT, replay
+
+    if job.policy == AGENT:
+        return replay(job, size_px=config.size_px)
+    return collect_episode(
+        job.env_name,
+        job.policy,
+        job.seed,
+        size_px=config.size_px,
+        n_frames=config.n_frames,
+        options=job.options,
+    )
 
 
 def _start_workers(config: SynthConfig, jobs: Sequence[Job]) -> list[multiprocessing.Process]:

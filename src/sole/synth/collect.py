@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,21 +54,42 @@ def collect_episode(
         views.append(env.views())
         truths.append(env.truth())
         proprio.append(env.proprio())
+    return pack_episode(
+        env, views, truths, actions, proprio,
+        env_name=env_name, policy=policy, seed=seed, fps=env.control_hz / per_frame,
+    )  # fmt: skip
+
+
+def pack_episode(
+    env: TaskEnv,
+    views: Sequence[Mapping[str, np.ndarray]],
+    moments: Sequence[tuple[float, bool, Facts]],
+    actions: Sequence[np.ndarray],
+    proprio: Sequence[np.ndarray],
+    **about: Any,
+) -> Episode:
+    """Make a record of what was seen and done; the last moment's action is zero.
+
+    Args:
+        env: The environment as it stands, for its instruction and suite.
+        views: Pictures of each moment.
+        moments: Its truths.
+        actions: One fewer than moments.
+        proprio: One for each moment.
+        about: ``env_name``, ``policy``, ``seed`` and ``fps`` of the record.
+    """
     return Episode(
         task=env.task,
+        suite=env.suite,
         views={name: np.stack([v[name] for v in views]) for name in views[0]},
-        fps=float(env.control_hz / per_frame),
         actions=np.stack([*actions, np.zeros_like(actions[0])]),
         proprio=np.stack(proprio),
-        truth=_truth(truths),
-        suite=env.suite,
-        env_name=env_name,
-        policy=policy,
-        seed=seed,
+        truth=_truth(moments),
+        **{**about, "fps": float(about["fps"])},
     )
 
 
-def _truth(moments: list[tuple[float, bool, Facts]]) -> Truth:
+def _truth(moments: Sequence[tuple[float, bool, Facts]]) -> Truth:
     progress = np.array([m[0] for m in moments], np.float32)
     return Truth(progress, np.array([m[1] for m in moments]), tuple(m[2] for m in moments))
 

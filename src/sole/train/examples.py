@@ -24,6 +24,7 @@ from sole.synth.reasoning import write_reasoning
 
 _ROWS = ("external", "wrist")
 _IGNORED = -100
+_LOSS_POINTS = 3.0  # a fall of true progress between two frames that is worth being shown
 MISMATCH_REASONING = "this is another task. nothing done here helps it. nothing is done yet."
 
 
@@ -40,7 +41,10 @@ class ExampleSettings:
         perturbed_share: Share whose stated progress is wrong by up to ``perturbation`` points.
         wild_share: Share whose stated progress is any number: nothing may be anchored on it.
         think_share: Share of batches with reasoning; the others have an empty one.
-        mismatch_share: Share of episodes shown under another task's instruction (progress 0).
+        mismatch_share: Share of episodes shown under another task's instruction (progress 0); half
+            of them under that of a task with the same kind of object where there is one.
+        regress_share: Share of episodes whose moments are drawn around a loss of progress.
+        single_view_share: Share of episodes shown with one view: three in four keep the external.
         label_sigma: Spread of the number labels in points.
         max_shift_px: Largest random shift of an episode's pictures.
     """
@@ -54,7 +58,9 @@ class ExampleSettings:
     perturbation: float = 15.0
     wild_share: float = 0.1
     think_share: float = 0.5
-    mismatch_share: float = 0.02
+    mismatch_share: float = 0.1
+    regress_share: float = 0.2
+    single_view_share: float = 0.08
     label_sigma: float = 3.0
     max_shift_px: int = 4
 
@@ -122,6 +128,9 @@ class ExampleSampler:
         self._settings = settings
         self._seed = seed
         self._n_image_tokens = n_image_tokens
+        self._by_object: dict[str, list[TrainingEpisode]] = {}
+        for episode in episodes:
+            self._by_object.setdefault(_thing(episode), []).append(episode)
 
     def batch(self, step: int) -> Batch:
         """Draw the batch of this step."""
@@ -140,33 +149,35 @@ class ExampleSampler:
         self, episode: TrainingEpisode, rng: np.random.Generator, think: bool, offset: int
     ) -> tuple[np.ndarray, list[_Example]]:
         task, mismatched = self._task(episode, rng)
-        moments = _chain(len(episode.tiles), self._settings, rng)
+        rows = _shown_rows(self._settings, rng)
+        moments = _chain(episode.true_progress, self._settings, rng)
         frames = [0, *moments]
         pictures = augment(episode.tiles[frames], rng, self._settings.max_shift_px)
         examples = []
         for k in range(1, len(moments)):
             pair = (moments[k - 1], moments[k])
-            places = (0, k, k + 1)  # first, previous, current among the pictures
+            # First, previous and current among the pictures; each moment has two tiles.
+            places = [offset + 2 * place for place in (0, k, k + 1)]
             examples.append(
-                self._example(episode, pair, places, task, mismatched, think, offset, rng)
+                self._example(episode, pair, _index(places, rows), task, mismatched, think, rng)
             )
         return pictures, examples
 
     def _task(self, episode: TrainingEpisode, rng: np.random.Generator) -> tuple[str, bool]:
         if rng.random() >= self._settings.mismatch_share:
             return episode.task, False
-        other = self._episodes[int(rng.integers(len(self._episodes)))]
+        alike = self._by_object[_thing(episode)] if rng.random() < 0.5 else self._episodes
+        other = alike[int(rng.integers(len(alike)))]
         return (other.task, True) if other.kind != episode.kind else (episode.task, False)
 
     def _example(
         self,
         episode: TrainingEpisode,
         pair: tuple[int, int],
-        places: tuple[int, int, int],
+        index: list[int],
         task: str,
         mismatched: bool,
         think: bool,
-        offset: int,
         rng: np.random.Generator,
     ) -> _Example:
         before, now = (0.0 if mismatched else float(episode.true_progress[t]) for t in pair)
@@ -179,12 +190,10 @@ class ExampleSampler:
                 task, episode.facts[0], previous, episode.facts[pair[1]],
                 None if from_zero else before, now, rng,
             )  # fmt: skip
-        first, previous_place, current = places
-        columns = [first, -1 if from_zero else previous_place, current]
-        index = [-1 if c < 0 else offset + 2 * c + row for row in range(2) for c in columns]
-        return _Example(
-            prompt_text(self._tokenizer, task, stated, self._n_image_tokens), reasoning, now, index
-        )
+        if from_zero:
+            index = [-1 if place % 3 == 1 else tile for place, tile in enumerate(index)]
+        prompt = prompt_text(self._tokenizer, task, stated, self._n_image_tokens)
+        return _Example(prompt, reasoning, now, index)
 
     def _tensors(self, tiles: np.ndarray, examples: list[_Example]) -> Batch:
         encoded = [self._encode(example) for example in examples]
@@ -255,10 +264,32 @@ def number_label(progress: float, sigma: float) -> np.ndarray:
     return _label(round(float(progress) * 10), sigma)
 
 
-def _chain(n_frames: int, settings: ExampleSettings, rng: np.random.Generator) -> list[int]:
+def _thing(episode: TrainingEpisode) -> str:
+    """What is handled, in one word: "drawer handle" is a handle."""
+    return str(episode.facts[0]["object_name"]).rsplit(" ", 1)[-1]
+
+
+def _shown_rows(settings: ExampleSettings, rng: np.random.Generator) -> tuple[bool, bool]:
+    """Which views are shown: people often have one camera."""
+    if rng.random() >= settings.single_view_share:
+        return True, True
+    external = bool(rng.random() < 0.75)
+    return external, not external
+
+
+def _index(places: Sequence[int], rows: Sequence[bool]) -> list[int]:
+    """Tiles of the composite in reading order, row by row; -1 where a view is not shown."""
+    return [place + row if shown else -1 for row, shown in enumerate(rows) for place in places]
+
+
+def _chain(progress: np.ndarray, settings: ExampleSettings, rng: np.random.Generator) -> list[int]:
     """Draw moments t0 < t1 < ...; short episodes repeat their end."""
+    n_frames = len(progress)
     gaps = rng.integers(1, settings.max_gap + 1, size=settings.moments_per_episode)
     start = int(rng.integers(0, max(n_frames - int(gaps.sum()), 1)))
+    losses = np.flatnonzero(np.diff(progress) < -_LOSS_POINTS)
+    if len(losses) and rng.random() < settings.regress_share:
+        start = max(int(rng.choice(losses)) - int(rng.integers(0, gaps.sum())), 0)
     moments = start + np.concatenate([[0], np.cumsum(gaps)])
     return [min(int(t), n_frames - 1) for t in moments]
 

@@ -155,17 +155,20 @@ def batch_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of one batch and its parts, which are what gets logged."""
     maps = model.encode_tiles(batch.tiles)
-    chosen = maps[batch.tile_index.clamp(min=0)]
+    tile_maps = maps[batch.tile_index.clamp(min=0)]
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         logits = model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
-            tile_maps=chosen,
+            tile_maps=tile_maps,
             tile_mask=batch.tile_index >= 0,
         ).logits
     rows = torch.arange(len(batch.number_positions))
-    numbers = model.number_logits(logits[rows, batch.number_positions]).float()
-    number_loss = -(batch.number_labels * numbers.log_softmax(-1)).sum(-1).mean()
+    answers = logits[rows, batch.number_positions].float()
+    numbers = model.number_logits(answers)
+    # Over the whole vocabulary: that nothing but a number comes there is learned too.
+    chosen = model.number_logits(answers.log_softmax(-1))
+    number_loss = -(batch.number_labels * chosen).sum(-1).mean()
     targets = batch.labels[:, 1:]
     wanted = targets != -100
     text_loss = nn.functional.cross_entropy(logits[:, :-1][wanted].float(), targets[wanted])

@@ -1,0 +1,103 @@
+"""Films what RL agents did on training tasks: hard negatives for the next training.
+
+An agent maximises what the model says, so its episodes gather where the model is wrong. They are
+simulated again from their seeds and actions, with the truth beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sole.data.attempts import Attempt, read_attempts
+from sole.data.episode import Episode
+from sole.errors import ConfigError, SimError
+from sole.sims.base import TaskEnv
+from sole.sims.registry import make_env
+from sole.synth.collect import pack_episode
+from sole.synth.plan import Job, refuse_held_out
+
+#: Kind of policy of these episodes in a data set.
+AGENT = "agent"
+_SAME_WITHIN_POINTS = 0.5
+_MADE: dict[tuple[str, int, int], TaskEnv] = {}
+
+
+def plan_replays(runs: Sequence[Path], per_run: int, seed: int) -> list[Job]:
+    """Choose ``per_run`` episodes of each run: half the most overrated ones, half at random.
+
+    The random half keeps what the model judged rightly, or training would learn that agents fail.
+
+    Raises:
+        ConfigError: If a run is of a held-out task or no run at all.
+        DataError: If a run kept no attempts.
+    """
+    rng = np.random.default_rng(seed)
+    settings = [_run_settings(run) for run in runs]
+    refuse_held_out([config["env"] for config in settings])
+    jobs = []
+    for run, config in zip(runs, settings, strict=True):
+        attempts = read_attempts(run / "attempts")
+        for attempt in _choose(attempts, min(per_run, len(attempts)), rng):
+            options = {"run": str(run), "episode": attempt.episode}
+            if config["task"]:
+                options["task"] = config["task"]
+            jobs.append(Job(config["env"], AGENT, attempt.seed, options))
+    return jobs
+
+
+def replay(job: Job, *, size_px: int) -> Episode:
+    """Simulate one attempt again, a frame per decision.
+
+    Raises:
+        SimError: If the simulator no longer gives the episode that the agent had.
+    """
+    run, number = Path(job.options["run"]), job.options["episode"]
+    attempt = next(a for a in read_attempts(run / "attempts") if a.episode == number)
+    env = _environment(job.env_name, attempt.column, size_px)
+    options = {"task": job.options["task"]} if "task" in job.options else None
+    env.reset(seed=attempt.seed, options=options)
+    views, moments, proprio = [env.views()], [env.truth()], [env.proprio()]
+    for action in attempt.actions:
+        env.step(action)
+        views.append(env.views())
+        moments.append(env.truth())
+        proprio.append(env.proprio())
+    true_progress = np.array([progress for progress, _, _ in moments])
+    if np.abs(true_progress - attempt.true_progress).max() > _SAME_WITHIN_POINTS:
+        raise SimError(
+            f"{run}: episode {number} does not come out again on this machine; "
+            "make the run here, or leave it out of --from-runs"
+        )
+    return pack_episode(
+        env, views, moments, list(attempt.actions), proprio,
+        env_name=job.env_name, policy=AGENT, seed=attempt.seed, fps=env.control_hz,
+    )  # fmt: skip
+
+
+def _choose(attempts: list[Attempt], count: int, rng: np.random.Generator) -> list[Attempt]:
+    by_error = sorted(attempts, key=lambda a: (-a.overrated, a.episode))
+    worst, rest = by_error[: count // 2], by_error[count // 2 :]
+    drawn = rng.choice(len(rest), size=count - len(worst), replace=False)
+    return [*worst, *(rest[int(k)] for k in drawn)]
+
+
+def _run_settings(run: Path) -> dict[str, str | None]:
+    try:
+        config = json.loads((run / "config.json").read_text())
+        return {"env": config["env"], "task": config["task"]}
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise ConfigError(f"{run}: expected the folder of a `sole rl` run ({error})") from error
+
+
+def _environment(env_name: str, column: int, size_px: int) -> TaskEnv:
+    """The simulator as the run had it: a procedural one was made with its column as seed."""
+    is_world = env_name.startswith("worlds/")
+    key = (env_name, column if is_world else 0, size_px)
+    if key not in _MADE:
+        seed = {"seed": column} if is_world else {}
+        _MADE[key] = make_env(env_name, size_px=size_px, **seed)
+    return _MADE[key]
