@@ -13,9 +13,11 @@ from sole.errors import SoleError
 VERBS = {
     "score": ("sole.report.score", "judge the progress in a video"),
     "synth": ("sole.synth.build", "simulate episodes and write a training set"),
+    "data": ("sole.report.dataset", "look into a data set, or make one of recordings"),
     "sft": ("sole.train.sft", "train a reward model on a training set"),
     "rl": ("sole.rl.train", "train a policy on a reward model's judgement alone"),
     "eval": ("sole.evals.quality", "measure a reward model against the truth"),
+    "calibrate": ("sole.evals.calibration", "make a reward model's numbers mean what they say"),
     "demo": ("sole.demo", "a robot learns an unseen task; writes report.html"),
     "doctor": ("sole.doctor", "say what works on this machine and how to mend the rest"),
 }
@@ -25,7 +27,7 @@ def usage() -> str:
     """The text of ``sole --help``."""
     lines = [f"sole {__version__}: video-language reasoning as the reward for robot learning", ""]
     lines += ["usage: sole VERB [PRESET.toml] [--flag value ...]", "", "verbs:"]
-    lines += [f"  {verb:<8} {text}" for verb, (_, text) in VERBS.items()]
+    lines += [f"  {verb:<9} {text}" for verb, (_, text) in VERBS.items()]
     return "\n".join([*lines, "", "sole VERB --help shows the flags of one."])
 
 

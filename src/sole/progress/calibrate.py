@@ -22,7 +22,7 @@ DONE_PERCENT = 95.0
 _RAW_SHARE = 1e-3
 _LEAST_PROBABILITY = 1e-4
 #: Above the value that must not pass: more than a batch or a float32 can change.
-_MARGIN = 1e-6
+_MARGIN = 1e-7
 
 
 class MonotoneMap(BaseModel):
@@ -260,7 +260,7 @@ def allowed_mistakes(n_failed: int, wanted_fpr: float, confidence: float = 0.95)
 
 
 def threshold_above(failed: np.ndarray, n_mistakes: int) -> float:
-    """The threshold that at most ``n_mistakes`` of the failed episodes reach, a millionth above.
+    """The threshold that at most ``n_mistakes`` of the failed episodes reach, a little above.
 
     The number of mistakes must not depend on the values (:func:`allowed_mistakes` looks at their
     count only). Then the false-positive rate of the rule "at least the threshold" on new episodes

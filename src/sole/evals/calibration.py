@@ -1,0 +1,185 @@
+"""``sole calibrate``: make a model's numbers mean what they say, and say what is success."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from rich.table import Table
+
+from sole.config import parse_config
+from sole.console import stderr, stdout
+from sole.data.episode import Episode
+from sole.errors import ConfigError
+from sole.evals.calibration_fit import (
+    Labelled,
+    Wanted,
+    applied,
+    choose_signal,
+    cross_fitted,
+    fit,
+    gather,
+    report,
+)
+from sole.evals.figures import Figure, record_figures
+from sole.evals.labelled import (
+    LabelledConfig,
+    judge,
+    labelled_data,
+    labelled_episodes,
+    labelled_judge,
+    task_labels,
+)
+from sole.evals.output import make_room
+from sole.evals.reliability import PROBABILITY_BINS, draw_reliability, in_bins
+from sole.progress.calibrate import Calibration
+from sole.run import write_atomically
+from sole.sims.registry import task_names
+
+
+class CalibrateConfig(LabelledConfig):
+    """Fit what a model says to what is true, and choose its success threshold."""
+
+    split: Literal["dev", "train"] = "dev"
+    """Which of the suite's tasks to fit on; the test tasks are never chosen on."""
+    check: Literal["test", "dev", "train"] | None = None
+    """Also measure the result on this split of the suite."""
+    check_data: Path | None = None
+    """Also measure the result on this data set with truth."""
+    method: Literal["isotonic", "temperature"] = "isotonic"
+    """Form of the success map; a temperature is one number, for few labels."""
+    signal: Literal["auto", "success_probability", "progress"] = "auto"
+    """What success is read from; auto is the success probability where the model gives one."""
+    wanted_fpr: float = Field(0.1, gt=0, lt=1)
+    """Share of failed episodes that may be judged successful."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Of the bound on that share."""
+    min_successful: int = Field(10, gt=0)
+    """Truly successful episodes that are needed; how many failed ones, the bound says."""
+    out: Path = Path("runs/calibration.json")
+    """The calibration; the reliability diagram of the checked episodes goes beside it as PNG."""
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the calibration has to be."""
+        return Wanted(self.method, self.wanted_fpr, self.confidence, self.min_successful)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of ``sole calibrate``."""
+    config = parse_config(CalibrateConfig, argv, "sole calibrate")
+    checked = config.check is not None or config.check_data is not None
+    if config.figures and not checked:
+        raise ConfigError("--figures: a rate is recorded on other episodes; give --check or "
+                          "--check-data too")  # fmt: skip
+    make_room(config.out)
+    model = labelled_judge(config)
+    episodes = labelled_episodes(config, config.split)
+    refuse_held_out(episodes)
+    scores = judge(model, episodes, config.batch, "fitting")
+    signal = choose_signal(scores, config.signal)
+    data = gather(episodes, scores, signal)
+    calibration = fit(
+        data, config.wanted, model_id=model.model_id, signal=signal,
+        made_from=str(config.data or " ".join(sorted(set(task_labels(episodes))))),
+    )  # fmt: skip
+    found = {"fit": report(data, calibration, cross_fitted(data, config.wanted))}
+    if checked:
+        others = _check_episodes(config)
+        held_out = gather(others, judge(model, others, config.batch, "checking"), signal)
+        found["check"] = report(held_out, calibration, applied(held_out, calibration))
+        _draw(config.out, model.model_id, held_out, calibration)
+    write_atomically(config.out, calibration.model_dump_json(indent=1) + "\n")
+    _show(config, calibration, found)
+    if config.figures:
+        command = " ".join(["sole calibrate", *argv])
+        record_figures(config.figures, calibration_figures(found, calibration), command)
+    return 0
+
+
+def refuse_held_out(episodes: Sequence[Episode]) -> None:
+    """Refuse to choose anything on a test task.
+
+    Raises:
+        ConfigError: If an episode is of one.
+    """
+    if held_out := sorted({e.env_name for e in episodes} & set(task_names("test"))):
+        raise ConfigError(
+            f"{', '.join(held_out[:3])}: held-out tasks are for measuring only; calibrate on "
+            "others, and give these to --check or --check-data"
+        )
+
+
+def _check_episodes(config: CalibrateConfig) -> list[Episode]:
+    if config.check_data is not None:
+        return labelled_data(config.check_data)
+    changed = config.model_copy(update={"data": None, "tasks": ()})
+    return labelled_episodes(changed, str(config.check))
+
+
+def _draw(out: Path, model_id: str, data: Labelled, calibration: Calibration) -> None:
+    curves = {
+        "as the model says": in_bins(data.signal, data.success, PROBABILITY_BINS),
+        "calibrated": in_bins(calibration.success(data.signal), data.success, PROBABILITY_BINS),
+    }
+    if not draw_reliability(out.with_suffix(".png"), model_id, curves):
+        stderr.print("no reliability diagram: pip install 'sole-rewards\\[report]'")
+
+
+def _show(config: CalibrateConfig, calibration: Calibration, found: dict[str, Any]) -> None:
+    if config.print_json:
+        about = calibration.model_dump(exclude={"success", "progress"})
+        whole = {"calibration": about, "out": str(config.out), **found}
+        sys.stdout.write(json.dumps(whole, allow_nan=False) + "\n")
+        return
+    table = Table(title=f"{calibration.model_id}, saved as {config.out}")
+    table.add_column("what", no_wrap=True)
+    for name in found:
+        table.add_column(name, justify="right")
+    for name, digits in _SHOWN.items():
+        table.add_row(
+            name.replace("_", " "), *[_cell(part[name], digits) for part in found.values()]
+        )
+    stdout.print(table)
+    stdout.print(
+        f"success from {calibration.success_threshold:.3g} on: with confidence "
+        f"{calibration.confidence:g} at most {100 * calibration.fpr_bound:.1f}% of failed episodes "
+        "like those it was fitted on pass"
+    )
+
+
+_SHOWN = {
+    "ece_before": 3, "ece_after": 3, "progress_error_before": 1, "progress_error_after": 1,
+    "fpr": 3, "recall": 3,
+}  # fmt: skip
+
+
+def _cell(number: dict[str, Any], digits: int) -> str:
+    if number["value"] is None:
+        return "-"
+    text = f"{number['value']:.{digits}f}"
+    text += f" \\[{number['low']:.{digits}f}, {number['high']:.{digits}f}]"
+    bound = number.get("upper_bound")
+    return text if bound is None else f"{text} bound {bound:.{digits}f}"
+
+
+def calibration_figures(found: dict[str, Any], calibration: Calibration) -> list[Figure]:
+    """``calibrate.NAME`` on the checked episodes, ``calibrate.fit.NAME`` on those fitted on."""
+    figures = []
+    for part, prefix in (("check", "calibrate."), ("fit", "calibrate.fit.")):
+        for name in _SHOWN:
+            number = found[part][name]
+            unit = "points" if name.startswith("progress") else "share"
+            value = math.nan if number["value"] is None else number["value"]
+            figures.append(Figure(prefix + name, value, unit, number["low"], number["high"]))
+    check = found["check"]["fpr"]
+    bound = math.nan if check["upper_bound"] is None else check["upper_bound"]
+    figures.append(Figure("calibrate.fpr_upper", bound, "share"))
+    figures.append(Figure("calibrate.fpr_bound", calibration.fpr_bound, "share"))
+    figures.append(Figure("calibrate.threshold", calibration.success_threshold, "probability"))
+    return figures

@@ -1,0 +1,321 @@
+"""``sole calibrate`` on judges whose worth is known, and a calibrated judge in use."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sole.cli import main
+from sole.data.episode import Episode, EpisodeScore, StepScore, Truth, make_example_episode
+from sole.errors import ConfigError, DataError
+from sole.evals.calibration import CalibrateConfig, refuse_held_out
+from sole.evals.calibration_fit import Wanted, applied, cross_fitted, fit, gather, report
+from sole.evals.reliability import PROBABILITY_BINS, calibration_error, in_bins
+from sole.progress.calibrate import judged_success
+from sole.rewarders.base import CostCounters
+from sole.rewarders.calibrated import Calibrated, load_calibration
+from sole.rewarders.check import check_reward_model
+from sole.rewarders.controls import Constant, Oracle, Ramp
+from sole.rewarders.load import load_reward_model
+
+N_FRAMES = 6
+
+
+def make_episodes(n_tasks=4, per_task=20, seed=0) -> list[Episode]:
+    """Half of every task's episodes fail at 60 percent or less, at random."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for task in range(n_tasks):
+        for k in range(per_task):
+            end = 100.0 if k % 2 else rng.uniform(0, 60)
+            true = np.round(np.linspace(0, end, N_FRAMES)).astype(np.float32)
+            frames = rng.integers(0, 255, (N_FRAMES, 8, 8, 3), dtype=np.uint8)
+            made.append(Episode(
+                f"do {task}", {"external": frames}, truth=Truth(true, true >= 100),
+                env_name=f"fake/{task}", policy="expert", seed=k,
+            ))  # fmt: skip
+    return made
+
+
+EPISODES = make_episodes()
+
+
+class Boaster(Oracle):
+    """Sees the truth, says half as much progress, and is far too sure of success."""
+
+    def __init__(self):
+        super().__init__()
+        self.model_id = "boaster"
+
+    def _steps(self, episode):
+        rng = np.random.default_rng([episode.seed, int(episode.env_name[-1])])
+        _, *rest = (
+            StepScore(float(p) / 2, success_probability=0.5 + 0.4 * bool(s) + 0.1 * rng.random())
+            for p, s in zip(episode.truth.true_progress, episode.truth.true_success, strict=True)
+        )
+        return (StepScore(0.0, success_probability=0.0), *rest)
+
+
+def fitted(model, episodes=EPISODES, wanted=None, signal="success_probability"):
+    data = gather(episodes, model.score(episodes), signal)
+    record = fit(data, wanted or Wanted(), model_id=model.model_id, signal=signal, made_from="x")
+    return data, record
+
+
+def test_the_oracle_is_calibrated_before_and_after():
+    data, record = fitted(Oracle())
+    found = report(data, record, cross_fitted(data, Wanted()))
+    for name in ("ece_before", "ece_after", "progress_error_before"):
+        assert found[name] == {"value": 0.0, "low": 0.0, "high": 0.0}, name
+    assert (found["fpr"]["value"], found["recall"]["value"]) == (0.0, 1.0)
+
+
+def test_a_boaster_is_cut_down_on_episodes_it_was_not_fitted_on():
+    _, record = fitted(Boaster())
+    others = make_episodes(seed=7)
+    data = gather(others, Boaster().score(others), "success_probability")
+    found = report(data, record, applied(data, record))
+    assert found["ece_before"]["value"] > 0.4
+    assert found["ece_after"]["value"] < 0.01
+    assert found["progress_error_before"]["value"] > 10
+    assert found["progress_error_after"]["value"] < 3
+    assert (found["fpr"]["k"], found["recall"]["value"]) == (0, 1.0)
+    assert found["fpr"]["upper_bound"] == pytest.approx(1 - 0.05 ** (1 / 40))
+
+
+def test_a_temperature_keeps_one_half_where_it_is():
+    _, record = fitted(Boaster(), wanted=Wanted(method="temperature"))
+    assert record.success(0.5) == pytest.approx(0.5)
+    assert 0.5 < record.success(0.95) < 0.95  # most frames at one half are failures
+
+
+def test_cross_fitting_never_sees_the_frames_own_task():
+    odd = EpisodeScore((StepScore(0.0, 0.0), *[StepScore(5.0, 0.7)] * (N_FRAMES - 1)), "boaster")
+    scores = [*[odd] * 20, *Boaster().score(EPISODES[20:])]
+    data = gather(EPISODES, scores, "success_probability")
+    record = fit(data, Wanted(), model_id="m", signal="success_probability", made_from="x")
+    _, others = fitted(Boaster(), EPISODES[20:])
+    own, said = data.tasks[data.episode] == "fake/0", cross_fitted(data, Wanted())
+    np.testing.assert_allclose(said.success[own], others.success(0.7))
+    np.testing.assert_allclose(said.progress[own], others.progress(5.0))
+    assert abs(record.success(0.7) - others.success(0.7)) > 0.05
+
+
+def test_one_task_is_drawn_and_left_out_by_episode():
+    episodes = make_episodes(1, 80)
+    data, record = fitted(Boaster(), episodes)
+    found = report(data, record, cross_fitted(data, Wanted()))
+    assert found["ece_after"]["value"] < 0.05
+    assert len(set(data.groups)) == 80
+    assert len(set(data.folds)) == 5
+
+
+def test_calibrated_success_is_the_rule_that_was_promised():
+    data, record = fitted(Boaster(), wanted=Wanted(fpr=0.3))
+    scores = Calibrated(Boaster(), record).score(EPISODES)
+    passed = np.array([judged_success(s, record.success_threshold) for s in scores])
+    kept = record.success(data.highest) >= record.success_threshold
+    np.testing.assert_array_equal(passed, kept)
+    assert 0 < (passed & ~data.succeeded).sum() <= 0.3 * (~data.succeeded).sum()
+    assert passed[data.succeeded].all()
+
+
+@pytest.mark.parametrize(
+    ("episodes", "wanted"),
+    [
+        (EPISODES[:40], Wanted()),  # 20 failed, 29 needed
+        (EPISODES[::2], Wanted()),  # no success at all
+        (EPISODES, Wanted(fpr=0.01)),
+        (EPISODES, Wanted(min_successful=41)),
+    ],
+)
+def test_too_few_labels_are_refused_with_how_many_it_takes(episodes, wanted):
+    with pytest.raises(ConfigError, match="too few labels") as caught:
+        fitted(Oracle(), episodes, wanted)
+    assert ("29 failed" in str(caught.value)) == (wanted.fpr == 0.1)
+
+
+def test_the_number_asked_for_is_enough():
+    failed = EPISODES[::2]
+    with pytest.raises(ConfigError, match="takes 29"):
+        fitted(Oracle(), [*failed[:28], *EPISODES[1::2]])
+    fitted(Oracle(), [*failed[:29], *EPISODES[1::2]])
+
+
+def test_a_model_whose_failures_look_perfect_has_no_threshold():
+    with pytest.raises(ConfigError, match="no threshold"):
+        fitted(Ramp())
+
+
+def test_frames_that_could_not_be_read_are_left_out():
+    unread = StepScore(None, error="no number")
+    steps = (StepScore(0.0, 0.0), unread, *[StepScore(50.0, 0.5)] * (N_FRAMES - 2))
+    data = gather(EPISODES[:1], [EpisodeScore(steps, "m")], "success_probability")
+    assert len(data.signal) == N_FRAMES - 2
+    with pytest.raises(DataError, match="no frame"):
+        gather(EPISODES[:1], [EpisodeScore((unread,) * N_FRAMES, "m")], "success_probability")
+
+
+def test_calibration_error_by_hand():
+    said = np.array([0.05, 0.05, 0.95, 0.95])
+    true = np.array([0.0, 1.0, 1.0, 1.0])
+    assert calibration_error(said, true, PROBABILITY_BINS) == pytest.approx(0.45 / 2 + 0.05 / 2)
+    assert in_bins(said, true, PROBABILITY_BINS).counts.tolist() == [2, 2]
+    assert in_bins(np.array([1.0, -0.1]), np.zeros(2), PROBABILITY_BINS).counts.tolist() == [1, 1]
+
+
+def test_test_tasks_are_for_measuring_only():
+    dev, test = (make_example_episode(3, 8) for _ in range(2))
+    object.__setattr__(dev, "env_name", "metaworld/dial-turn")
+    object.__setattr__(test, "env_name", "metaworld/faucet-open")
+    refuse_held_out([dev])
+    with pytest.raises(ConfigError, match="metaworld/faucet-open"):
+        refuse_held_out([dev, test])
+
+
+@pytest.mark.filterwarnings("default")  # matplotlib reads fonts its own way
+def test_verb_saves_reports_draws_and_records(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sole.evals.calibration.labelled_episodes",
+        lambda config, split: EPISODES if split == "dev" else make_episodes(2, 30, 5),
+    )
+    out, figures = tmp_path / "deep" / "c.json", tmp_path / "f.json"
+    assert main(["calibrate", "--model", "oracle", "--check", "test", "--out", str(out),
+                 "--figures", str(figures), "--json"]) == 0  # fmt: skip
+    found = json.loads(capsys.readouterr().out)
+    assert (found["fit"]["n_episodes"], found["check"]["n_episodes"]) == (80, 60)
+    assert found["check"]["fpr"]["upper_bound"] == pytest.approx(1 - 0.05 ** (1 / 30))
+    assert load_calibration(out).model_id == "oracle"
+    assert out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+    recorded = {entry["name"]: entry for entry in json.loads(figures.read_text())}
+    wanted = {"ece_before", "ece_after", "fpr", "fpr_bound", "fpr_upper", "threshold"}
+    assert {f"calibrate.{name}" for name in wanted} <= set(recorded)
+    assert (recorded["calibrate.fpr"]["value"], recorded["calibrate.ece_after"]["value"]) == (0, 0)
+
+
+def test_table_for_people_names_the_promise(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sole.evals.calibration.labelled_episodes", lambda config, split: EPISODES)
+    assert main(["calibrate", "--model", "oracle", "--out", str(tmp_path / "c.json")]) == 0
+    out = capsys.readouterr().out
+    assert "ece before" in out
+    assert "at most 7.2% of failed episodes" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--figures", "f.json"], "--check"),
+        (["--split", "test"], "split"),
+        (["--tasks", "metaworld/faucet-open"], "held-out"),
+        (["--model", "constant:0", "--signal", "oops"], "signal"),
+        (["--wanted-fpr", "0.001"], "too few labels"),
+        (["--out", "."], "folder"),
+    ],
+)
+def test_wrong_settings_end_with_exit_2(flags, message, tmp_path, monkeypatch, capsys):
+    held_out = make_example_episode(3, 8)
+    object.__setattr__(held_out, "env_name", "metaworld/faucet-open")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "sole.evals.calibration.labelled_episodes",
+        lambda config, split: [held_out] if config.tasks else EPISODES,
+    )
+    try:
+        code = main(["calibrate", "--model", "oracle", *flags])
+    except SystemExit as stop:  # tyro ends a wrong choice this way
+        code = stop.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_settings_know_no_test_split():
+    with pytest.raises(ValueError, match="split"):
+        CalibrateConfig.model_validate({"split": "test"})
+
+
+class Peeker:
+    """A judge of real sessions: the brighter the first pixel, the further."""
+
+    model_id = "peeker"
+    views = ("external",)
+
+    def __init__(self):
+        self.costs = CostCounters()
+
+    def start(self, task):
+        return PeekSession()
+
+    def score(self, episodes):
+        self.costs.episodes += len(episodes)
+        if any("external" not in e.views for e in episodes):
+            raise ValueError("no external view")
+        return [EpisodeScore(self._steps(e.views["external"]), "peeker") for e in episodes]
+
+    def _steps(self, frames):
+        session = PeekSession()
+        return tuple(session.step({"external": frame}) for frame in frames)
+
+
+class PeekSession:
+    begun = False
+
+    def step(self, views):
+        from sole.models.base import check_moment
+
+        check_moment(views)
+        value = float(views["external"][0, 0, 0]) / 255 * self.begun
+        self.begun = True
+        return StepScore(100 * value, success_probability=value)
+
+
+@pytest.fixture
+def ramp_calibration(tmp_path):
+    record = fitted(Constant(40), signal="progress")[1]
+    path = tmp_path / "c.json"
+    path.write_text(record.model_copy(update={"model_id": "peeker"}).model_dump_json())
+    return path
+
+
+def test_a_calibrated_model_keeps_the_contract(ramp_calibration):
+    model = Calibrated(Peeker(), load_calibration(ramp_calibration))
+    two = [make_example_episode(n, 16, seed=n, truth=False) for n in (4, 6)]
+    check_reward_model(model, two)
+
+
+def test_sessions_of_a_calibrated_model_step_together(ramp_calibration):
+    model = Calibrated(Peeker(), load_calibration(ramp_calibration))
+    frames = make_example_episode(3, 16).views["external"]
+    sessions = [model.start("a"), model.start("b")]
+    together = [model.step_sessions(sessions, [{"external": f}] * 2) for f in frames]
+    alone = model.score([make_example_episode(3, 16)])[0].steps
+    assert [pair[0] for pair in together] == [pair[1] for pair in together] == list(alone)
+
+
+def test_another_models_calibration_is_refused(ramp_calibration):
+    with pytest.raises(ConfigError, match="made for peeker"):
+        load_reward_model("ramp", calibration=ramp_calibration)
+
+
+def test_a_model_is_loaded_with_its_calibration(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(fitted(Constant(40))[1].model_dump_json())
+    model = load_reward_model("constant:40", calibration=path)
+    assert isinstance(model, Calibrated)
+    assert model.model_id == "constant:40/calibrated"
+    judged = model.score(EPISODES[:1])[0]
+    assert judged.steps[0].progress == 0.0
+    assert judged.steps[1].progress != 40.0
+    assert (model.fast(), model.thinking()) == (model, model)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"version": 2}', "[1"])
+def test_a_damaged_calibration_is_one_line(text, tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="make it again"):
+        load_calibration(path)
+
+
+def test_a_missing_calibration_is_one_line(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        load_calibration(tmp_path / "none.json")
