@@ -165,7 +165,7 @@ def episode_from(
         fps=fps,
         actions=_rows(table, ACTION, known=row.get("has_action", True)),
         proprio=_rows(table, STATE, known=row.get("has_state", True)),
-        truth=_truth(row, table),
+        truth=truth_from(row, table),
         suite=row.get("suite") or "",
         env_name=row.get("env_name") or "",
         policy=row.get("policy") or "",
@@ -184,7 +184,8 @@ def _rows(table: pa.Table, key: str, *, known: bool) -> np.ndarray | None:
     return values.reshape(table.num_rows, -1)
 
 
-def _truth(row: Mapping[str, Any], table: pa.Table) -> Truth | None:
+def truth_from(row: Mapping[str, Any], table: pa.Table) -> Truth | None:
+    """Make the truth again from an episode's row and its frames' rows; None where it has none."""
     if not row.get("has_truth", False):
         return None
     progress = table["true_progress"].to_numpy().astype(np.float32)

@@ -52,7 +52,9 @@ def follow(episode: Episode, indices: Sequence[int] | np.ndarray, name: str) -> 
     shown = episode.subset(index)
     truth = shown.truth
     if truth is not None:
-        truth = rebased_truth(truth, np.asarray(source["progress"]), source["done_fraction"])
+        done = source["done_fraction"]
+        done = None if done is None else np.asarray(done, np.float64)
+        truth = rebased_truth(truth, np.asarray(source["progress"]), done)
     return replace(
         shown, truth=truth, policy=_named(episode.policy, name),
         extra={**episode.extra, SOURCE: source},

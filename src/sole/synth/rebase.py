@@ -88,7 +88,7 @@ def rebased_truth(truth: Truth, progress: np.ndarray, done: np.ndarray | None) -
     counted = rebased_progress(progress, truth.true_success)
     facts = truth.facts
     if facts and done is not None:
-        facts = _rebased_facts(facts, rebased(np.asarray(done, np.float64), 1.0, _LEAST_DONE))
+        facts = _rebased_facts(facts, rebased(done, 1.0, _LEAST_DONE))
     return Truth(counted, truth.true_success, facts)
 
 
