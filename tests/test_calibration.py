@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from sole import samples
 from sole.cli import main
 from sole.data.episode import Episode, EpisodeScore, StepScore, Truth, make_example_episode
 from sole.errors import ConfigError, DataError
-from sole.evals.calibration import CalibrateConfig, refuse_held_out
+from sole.evals.calibration import CalibrateConfig, refuse_held_out, refuse_overlap
 from sole.evals.calibration_fit import Wanted, applied, cross_fitted, fit, gather, report
 from sole.evals.reliability import PROBABILITY_BINS, calibration_error, in_bins
 from sole.progress.calibrate import judged_success
@@ -173,6 +174,12 @@ def test_test_tasks_are_for_measuring_only():
         refuse_held_out([dev, test])
 
 
+def test_nothing_is_checked_on_what_it_was_fitted_on():
+    refuse_overlap(EPISODES[:10], EPISODES[10:])
+    with pytest.raises(ConfigError, match="2 episodes"):
+        refuse_overlap(EPISODES[:10], EPISODES[8:])
+
+
 @pytest.mark.filterwarnings("default")  # matplotlib reads fonts its own way
 def test_verb_saves_reports_draws_and_records(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
@@ -206,6 +213,8 @@ def test_table_for_people_names_the_promise(tmp_path, monkeypatch, capsys):
     [
         (["--figures", "f.json"], "--check"),
         (["--split", "test"], "split"),
+        (["--check", "dev"], "fitted on and checked on"),
+        (["--check", "dev", "--check-data", "d"], "one of them"),
         (["--tasks", "metaworld/faucet-open"], "held-out"),
         (["--model", "constant:0", "--signal", "oops"], "signal"),
         (["--wanted-fpr", "0.001"], "too few labels"),
@@ -306,6 +315,33 @@ def test_a_model_is_loaded_with_its_calibration(tmp_path):
     assert judged.steps[0].progress == 0.0
     assert judged.steps[1].progress != 40.0
     assert (model.fast(), model.thinking()) == (model, model)
+
+
+def test_quality_measures_the_calibrated_model_beside_plain_controls(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "c.json"
+    path.write_text(fitted(Oracle())[1].model_dump_json())
+    monkeypatch.setattr("sole.evals.quality._episodes", lambda config: EPISODES)
+    flags = ["--model", "oracle", "--calibration", str(path), "--json"]
+    assert main(["eval", "quality", *flags]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["model_id"] for row in rows][:2] == ["oracle/calibrated", "ramp"]
+    assert rows[0]["summary"]["mae"]["value"] == pytest.approx(0.0, abs=1.0)
+
+
+def test_score_refuses_another_models_calibration(ramp_calibration, capsys):
+    flags = ["--model", "constant:50", "--calibration", str(ramp_calibration)]
+    assert main(["score", str(samples.path()), "--task", "open it", *flags]) == 2
+    assert "made for peeker" in capsys.readouterr().err
+
+
+def test_score_shows_calibrated_numbers(tmp_path, capsys):
+    path = tmp_path / "c.json"
+    record = fitted(Constant(40))[1]
+    path.write_text(record.model_dump_json())
+    flags = ["--model", "constant:40", "--calibration", str(path), "--json", "--max-frames", "3"]
+    assert main(["score", str(samples.path()), "--task", "open it", *flags]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["model_id"] == "constant:40/calibrated"
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"version": 2}', "[1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 from rich.table import Table
 
@@ -73,10 +75,7 @@ class CalibrateConfig(LabelledConfig):
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole calibrate``."""
     config = parse_config(CalibrateConfig, argv, "sole calibrate")
-    checked = config.check is not None or config.check_data is not None
-    if config.figures and not checked:
-        raise ConfigError("--figures: a rate is recorded on other episodes; give --check or "
-                          "--check-data too")  # fmt: skip
+    checked = _is_checked(config)
     make_room(config.out)
     model = labelled_judge(config)
     episodes = labelled_episodes(config, config.split)
@@ -91,6 +90,7 @@ def main(argv: Sequence[str]) -> int:
     found = {"fit": report(data, calibration, cross_fitted(data, config.wanted))}
     if checked:
         others = _check_episodes(config)
+        refuse_overlap(episodes, others)
         held_out = gather(others, judge(model, others, config.batch, "checking"), signal)
         found["check"] = report(held_out, calibration, applied(held_out, calibration))
         _draw(config.out, model.model_id, held_out, calibration)
@@ -100,6 +100,39 @@ def main(argv: Sequence[str]) -> int:
         command = " ".join(["sole calibrate", *argv])
         record_figures(config.figures, calibration_figures(found, calibration), command)
     return 0
+
+
+def _is_checked(config: CalibrateConfig) -> bool:
+    if config.check is not None and config.check_data is not None:
+        raise ConfigError("--check and --check-data: expected one of them")
+    checked = config.check is not None or config.check_data is not None
+    if config.figures and not checked:
+        raise ConfigError(
+            "--figures: a rate is recorded on episodes that nothing was chosen on; give --check or "
+            "--check-data too"
+        )
+    return checked
+
+
+def refuse_overlap(fitted: Sequence[Episode], checked: Sequence[Episode]) -> None:
+    """Refuse to measure a calibration on the episodes it was fitted on.
+
+    Raises:
+        ConfigError: If any episode is in both.
+    """
+    both = {_fingerprint(e) for e in fitted} & {_fingerprint(e) for e in checked}
+    if both:
+        raise ConfigError(
+            f"{len(both)} episodes would be fitted on and checked on; check on others"
+        )
+
+
+def _fingerprint(episode: Episode) -> str:
+    """The sentence and the pictures: names and seeds are not always there."""
+    pictures = hashlib.blake2b(episode.task.encode())
+    for name in sorted(episode.views):
+        pictures.update(np.ascontiguousarray(episode.views[name]).data)
+    return pictures.hexdigest()
 
 
 def refuse_held_out(episodes: Sequence[Episode]) -> None:

@@ -123,7 +123,7 @@ def judge(
         what: Name of the progress bar.
         change: Made to each episode just before it is judged, so that only one batch is held twice.
     """
-    privileged = isinstance(model.model if isinstance(model, Calibrated) else model, Oracle)
+    privileged = sees_truth(model)
     scores: list[EpisodeScore] = []
     with progress_bar(f"{what} ({model.model_id})", total=len(episodes)) as advance:
         for start in range(0, len(episodes), batch):
@@ -131,6 +131,11 @@ def judge(
             scores += model.score(part if privileged else [e.without_truth() for e in part])
             advance(len(part))
     return scores
+
+
+def sees_truth(model: RewardModel) -> bool:
+    """Whether the model is the oracle, calibrated or not: the only one that is shown the truth."""
+    return isinstance(model.model if isinstance(model, Calibrated) else model, Oracle)
 
 
 def task_labels(episodes: Sequence[Episode]) -> list[str]:

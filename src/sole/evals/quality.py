@@ -22,6 +22,7 @@ from sole.errors import ConfigError, DataError
 from sole.evals import metrics
 from sole.evals.collection import POLICIES, collect
 from sole.evals.figures import record_figures
+from sole.evals.labelled import sees_truth
 from sole.evals.per_episode import (
     episode_metrics,
     first_success,
@@ -34,7 +35,6 @@ from sole.evals.per_episode import (
 )
 from sole.evals.result import Row, result_figures, result_json, summary_table, task_table
 from sole.rewarders.base import RewardModel
-from sole.rewarders.controls import Oracle
 from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
 from sole.sims.registry import task_names
@@ -71,6 +71,8 @@ class QualityConfig(Config):
     """Judge with reasoning, and check its claims."""
     from_zero_weight: float = Field(0.25, ge=0, le=1)
     """Share of the read that knows no earlier number."""
+    calibration: Path | None = None
+    """A file of sole calibrate, made for this model; its calibrated numbers are measured."""
     controls: bool = True
     """Also measure the ramp, the random walk and the constant 0."""
     batch: int = Field(10, gt=0)
@@ -119,8 +121,9 @@ def run_quality(argv: Sequence[str]) -> int:
     config = parse_config(QualityConfig, argv, "sole eval quality")
     _set_threads(config.threads)
     episodes = _episodes(config)
-    names = [config.model, *(CONTROLS if config.controls else [])]
-    rows = [measure(_model(name, config), episodes, config) for name in names]
+    models = [_model(config.model, config, config.calibration)]
+    models += [_model(name, config) for name in (CONTROLS if config.controls else [])]
+    rows = [measure(model, episodes, config) for model in models]
     settings = config.model_dump_json()
     if config.print_json:
         sys.stdout.write(result_json(rows, settings) + "\n")
@@ -163,7 +166,7 @@ def measure(model: RewardModel, episodes: Sequence[Episode], config: QualityConf
 def _score(
     model: RewardModel, episodes: Sequence[Episode], config: QualityConfig, what: str
 ) -> list[EpisodeScore]:
-    privileged = isinstance(model, Oracle)
+    privileged = sees_truth(model)
     scores: list[EpisodeScore] = []
     with progress_bar(f"{what} ({model.model_id})", total=len(episodes)) as advance:
         for start in range(0, len(episodes), config.batch):
@@ -284,9 +287,11 @@ def _episodes(config: QualityConfig) -> list[Episode]:
     )
 
 
-def _model(name: str, config: QualityConfig) -> RewardModel:
+def _model(name: str, config: QualityConfig, calibration: Path | None = None) -> RewardModel:
     think = "always" if config.think else "fast"
-    return load_reward_model(name, think=think, from_zero_weight=config.from_zero_weight)
+    return load_reward_model(
+        name, think=think, calibration=calibration, from_zero_weight=config.from_zero_weight
+    )
 
 
 def _set_threads(threads: int) -> None:

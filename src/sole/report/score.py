@@ -60,6 +60,8 @@ class ScoreConfig(Config):
     """Frames per second, where the file does not say or is wrong."""
     seed: int = 0
     """Of the random control."""
+    calibration: Path | None = None
+    """A file of sole calibrate, made for this model with these settings (--no-think, or not)."""
     device: str = "cpu"
     """Where the model runs: cpu or cuda."""
     out: Path | None = None
@@ -103,7 +105,12 @@ def main(argv: Sequence[str]) -> int:
     _warn_about(episode)
     frames = _spread(episode.n_frames, config.max_frames)
     model = load_reward_model(
-        config.model, think=config.think, every=config.every, seed=config.seed, **_device(config)
+        config.model,
+        think=config.think,
+        every=config.every,
+        seed=config.seed,
+        calibration=config.calibration,
+        **_device(config),
     )
     scored = _score(model, episode, frames, config.every)
     _write_outputs(config, scored)
