@@ -122,6 +122,10 @@ def test_killed_and_resumed_training_ends_like_an_unbroken_one(tmp_path):
     assert all(np.array_equal(one[name].numpy(), two[name].numpy()) for name in one)
     assert _losses(whole) == _losses(broken)
     assert NanoReader(whole / "model").n_parameters > 0
+    init = [*command(data, tmp_path / "more"), "--init", str(whole / "model"), "--steps", "1"]
+    assert subprocess.run([*init, "--learning-rate", "1e-9"], check=False).returncode == 0
+    more = load_file(tmp_path / "more" / "model" / "model.safetensors")
+    assert all(np.allclose(one[name].numpy(), more[name].numpy(), atol=1e-3) for name in one)
 
 
 def _losses(folder: Path) -> list:

@@ -22,7 +22,7 @@ from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.config import Config, parse_config
 from sole.console import progress_bar
 from sole.data.lerobot import read_episodes
-from sole.errors import ConfigError
+from sole.errors import ConfigError, ModelError
 from sole.models.nano import SoleNanoConfig, SoleNanoForConditionalGeneration
 from sole.models.nano.configuration import nano_text_config
 from sole.models.nano.encoder import load_imagenet
@@ -45,6 +45,9 @@ class SftConfig(Config):
     """Folders of episodes (LeRobot datasets with true progress and facts)."""
     run_dir: Path
     """Where checkpoints and metrics go; an interrupted run there is continued."""
+    init: Path | None = None
+    """A finished model to go on from, with its tokenizer, instead of a fresh one; size flags and
+    `pretrained_encoder` are then not looked at."""
     steps: int = Field(1700, gt=0)
     """Optimiser steps."""
     learning_rate: float = Field(1e-3, gt=0)
@@ -96,7 +99,7 @@ def train(config: SftConfig) -> Path:
         config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)}
     )
     tokenizer = _tokenizer(config, run, episodes)
-    model = make_model(config, len(tokenizer), tokenizer)
+    model = load_model(config) if config.init else make_model(config, len(tokenizer), tokenizer)
     optimizer = _optimizer(config, model)
     step = _restore(run, model, optimizer)
     settings = ExampleSettings(
@@ -146,6 +149,23 @@ def make_model(config: SftConfig, vocab_size: int, tokenizer) -> SoleNanoForCond
     if config.pretrained_encoder:
         load_imagenet(model.encoder)
         model.encoder.freeze_first(config.frozen_blocks)
+    model.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def load_model(config: SftConfig) -> SoleNanoForConditionalGeneration:
+    """The model of ``config.init`` in full precision.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    folder = config.init
+    assert folder is not None
+    if not (folder / "model.safetensors").exists():
+        raise ModelError(f"no model in --init {folder}: expected model.safetensors")
+    torch.manual_seed(config.seed)
+    model = SoleNanoForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    model.encoder.freeze_first(config.frozen_blocks)
     model.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
@@ -225,8 +245,8 @@ def _set_rate(config: SftConfig, optimizer: torch.optim.Optimizer, step: int) ->
 def _tokenizer(config: SftConfig, run: Run, episodes: Sequence[TrainingEpisode]):  # noqa: ANN202
     from transformers import AutoTokenizer
 
-    folder = run.folder / "tokenizer"
-    if not (folder / "tokenizer.json").exists():
+    folder = config.init or run.folder / "tokenizer"
+    if config.init is None and not (folder / "tokenizer.json").exists():
         train_tokenizer(_corpus(episodes, config.seed), config.vocab_size).save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)
 
