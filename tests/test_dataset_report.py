@@ -123,6 +123,18 @@ def test_a_mixture_is_sorted_and_says_how_often_it_succeeds(dataset):
     ]  # fmt: skip
 
 
+def test_what_was_done_to_recordings_is_a_mixture_of_its_own(tmp_path, capsys):
+    policies = ("expert", "expert+reversed", "random+reversed", "random+clipped+frozen")
+    folder = write(tmp_path / "d", [attempt(policy=p, number=k) for k, p in enumerate(policies)])
+    labels = read_labels(open_dataset(folder))
+    assert {s.name: s.n_episodes for s in mixture(labels, "policy")} == {"expert": 2, "random": 2}
+    assert [(s.name, s.n_episodes) for s in mixture(labels, "operators")] == [
+        ("reversed", 2), ("as recorded", 1), ("clipped+frozen", 1),
+    ]  # fmt: skip
+    assert main(["data", "inspect", str(folder)]) == 0
+    assert "clipped+frozen" in capsys.readouterr().out
+
+
 def test_a_histogram_counts_every_frame_once(dataset):
     counts = progress_histogram(read_labels(open_dataset(dataset)))
     assert counts.sum() == 16
@@ -211,6 +223,7 @@ def test_a_video_set_without_truth_can_be_inspected(tmp_path, capsys):
     assert "without truth: 2" in capsys.readouterr().out.replace("\n", " ")
     assert "order of frames (a proxy)" in path.read_text()
     assert "Nothing is known of its progress" in path.read_text()
+    assert "largest fall of an expert" not in path.read_text()
 
 
 def test_json_is_one_object_on_stdout(dataset, capsys):

@@ -6,7 +6,7 @@ before a model is trained on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from sole.data.lerobot_reader import DatasetInfo
 from sole.errors import DataError
 
 EXPERT = "expert"
+#: Name of the episodes that no operator has changed.
+RECORDED = "as recorded"
 #: A fall of true progress smaller than this many points is a wobble, as in the reasoning's words.
 WOBBLE_POINTS = 2.0
 #: How far from 0 the first frame's progress may be.
@@ -120,13 +122,27 @@ class Share:
 
 
 def mixture(labels: Sequence[EpisodeLabels], key: str) -> list[Share]:
-    """Split a dataset by ``suite``, ``env_name``, ``policy`` or ``task``; largest part first."""
+    """Split a dataset, largest part first.
+
+    Args:
+        labels: Of :func:`read_labels`.
+        key: ``suite``, ``env_name``, ``task``, ``policy`` (who acted) or ``operators`` (what was
+            done to the recording afterwards: what the policy's name has after its first +).
+    """
     parts: dict[str, list[EpisodeLabels]] = {}
     for one in labels:
-        name = one.row["tasks"][0] if key == "task" else one.row.get(key)
-        parts.setdefault(str(name or "(not said)"), []).append(one)
+        parts.setdefault(_part_name(one.row, key), []).append(one)
     shares = [_share(name, part) for name, part in parts.items()]
     return sorted(shares, key=lambda share: (-share.n_episodes, share.name))
+
+
+def _part_name(row: Mapping[str, Any], key: str) -> str:
+    if key == "task":
+        return str(row["tasks"][0])
+    policy, _, operators = str(row.get("policy") or "").partition("+")
+    if key == "operators":
+        return operators or RECORDED
+    return (policy if key == "policy" else str(row.get(key) or "")) or "(not said)"
 
 
 def _share(name: str, part: Sequence[EpisodeLabels]) -> Share:
@@ -261,7 +277,8 @@ def progress_histogram(labels: Iterable[EpisodeLabels]) -> np.ndarray:
 def summary(info: DatasetInfo, labels: Sequence[EpisodeLabels]) -> dict[str, Any]:
     """Everything countable about a dataset, JSON-able; shares without unit, progress in percent."""
     quality = label_quality(labels)
-    keys: dict[str, str] = {"suites": "suite", "environments": "env_name", "policies": "policy"}
+    keys = {"suites": "suite", "environments": "env_name", "policies": "policy"}
+    keys["operators"] = "operators"
     return {
         "folder": str(info.folder),
         "n_episodes": info.n_episodes,

@@ -28,6 +28,7 @@ from sole.report.dataset_page import (
     claim_lines,
     dataset_page,
     headline,
+    mixtures,
     percent,
     quality_lines,
 )
@@ -138,8 +139,8 @@ def _cameras(info: DatasetInfo) -> dict[str, str] | None:
 def show(found: Mapping[str, Any]) -> None:
     """Print the tables."""
     stdout.print(headline(found), markup=False, soft_wrap=True)
-    for title, key in (("suite", "suites"), ("policy", "policies"), ("task", "environments")):
-        stdout.print(_mixture_table(title, found[key]))
+    for title, shares in mixtures(found).items():
+        stdout.print(_mixture_table(title, shares))
     stdout.print(_pairs_table("labels", quality_lines(found["label_quality"])))
     if drops := [row for row in found["expert_drops"] if row[2] > 0]:
         stdout.print(_drops_table(drops))

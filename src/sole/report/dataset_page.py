@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sole.data.episode import Episode
-from sole.data.summary import HISTOGRAM_EDGES
+from sole.data.summary import HISTOGRAM_EDGES, RECORDED
 from sole.report.chart import Axis, Series, line_chart
 from sole.report.player import document, numbers, progress_range
 from sole.synth.augment import ORDER_PROGRESS
@@ -31,6 +31,7 @@ _STYLE = """
 .bar { display: block; height: .85rem; min-width: 1px; background: var(--true); }
 .num { text-align: right; white-space: nowrap; width: 1%; }
 .bad { color: var(--bad); font-weight: 600; }
+.card h3 { margin: 0; font-size: 1rem; font-weight: 600; }
 .strip { display: block; width: 100%; height: auto; border-radius: 6px; background: #000; }
 .times { display: flex; color: var(--soft); font-size: .8rem; margin: 0 0 .4rem; }
 .times span { flex: 1 1 0; text-align: center; font-variant-numeric: tabular-nums; }
@@ -79,7 +80,7 @@ def dataset_page(found: Mapping[str, Any], examples: Sequence[Example]) -> str:
     parts = [
         f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>"
         f'<p class="lead">{html.escape(headline(found))}</p>{numbers(big)}',
-        *_mixtures(found),
+        *(f"<h2>By {title}</h2>{_shares(part)}" for title, part in mixtures(found).items()),
         f"<h2>True progress</h2>{_histogram(found['progress_histogram'])}",
         f"<h2>Are the labels good?</h2>{_lines(quality_lines(quality))}",
         _drops(found["expert_drops"]),
@@ -123,7 +124,8 @@ def quality_lines(quality: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         (words, f"{quality[key]} of {quality[total]}", quality[key] == 0)
         for words, key, total in rules
     ]
-    largest = quality["expert_largest_drop"]
+    if not quality["n_experts"]:
+        return lines
     experts = {
         f"experts that succeed (of {quality['n_experts']})": percent(
             quality["expert_success_share"], 1
@@ -136,7 +138,7 @@ def quality_lines(quality: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
             quality["expert_drop_share_before_success"], 1
         ),
         "experts without such a fall": percent(quality["expert_monotone_share"], 1),
-        "largest fall of an expert": "-" if largest is None else f"{largest:.0f} points",
+        "largest fall of an expert": f"{quality['expert_largest_drop']:.0f} points",
     }
     return lines + [(words, value, True) for words, value in experts.items()]
 
@@ -154,9 +156,16 @@ def claim_lines(claims: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     ]
 
 
-def _mixtures(found: Mapping[str, Any]) -> list[str]:
-    keys = {"By suite": "suites", "By policy": "policies", "By task": "environments"}
-    return [f"<h2>{title}</h2>{_shares(found[key])}" for title, key in keys.items()]
+def mixtures(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a data set by what they are split by; operators only where there are any."""
+    keys = {
+        "suite": "suites",
+        "policy": "policies",
+        "operator": "operators",
+        "task": "environments",
+    }
+    plain = [part["name"] for part in found["operators"]] == [RECORDED]
+    return {title: found[key] for title, key in keys.items() if not (plain and key == "operators")}
 
 
 def _shares(shares: Sequence[Mapping[str, Any]]) -> str:
