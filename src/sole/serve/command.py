@@ -1,0 +1,77 @@
+"""``sole serve``: a reward model for robots and training runs on other machines."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import uvicorn
+
+from sole.config import parse_config
+from sole.console import stderr
+from sole.errors import ConfigError, ServerError
+from sole.rewarders.base import RewardModel
+from sole.rewarders.load import load_reward_model
+from sole.serve.app import make_app
+from sole.serve.config import ServeConfig, is_loopback, read_token
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until told to stop; return 0."""
+    config = parse_config(ServeConfig, argv, "sole serve")
+    token = read_token(config)
+    listener = _listen(config)
+    with listener:
+        model = _load(config)
+        server = make_server(model, config, token)
+        _announce(config, model, listener, guarded=token is not None)
+        # SIGTERM is how a service is stopped; uvicorn finishes accepted work, then raises it again.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        server.run(sockets=[listener])
+    return 0
+
+
+def make_server(
+    model: RewardModel, config: ServeConfig, token: str | None = None
+) -> uvicorn.Server:
+    """The server, ready to run on a socket that listens."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            make_app(model, config, token),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=config.shutdown_s,
+        )
+    )
+
+
+def _listen(config: ServeConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=2048)
+    except OSError as error:
+        raise ServerError(
+            f"cannot listen on {config.host} port {config.port} ({error.strerror}); "
+            "--port 0 takes a free one"
+        ) from error
+
+
+def _load(config: ServeConfig) -> RewardModel:
+    if config.model == "oracle" or config.model.startswith(("http://", "https://")):
+        raise ConfigError(f"--model {config.model}: cannot be served; expected nano or a folder")
+    options: dict[str, Any] = {} if config.device == "cpu" else {"device": config.device}
+    return load_reward_model(config.model, from_zero_weight=config.from_zero_weight, **options)
+
+
+def _announce(
+    config: ServeConfig, model: RewardModel, listener: socket.socket, *, guarded: bool
+) -> None:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    port = listener.getsockname()[1]
+    stderr.print(f"serving {model.model_id} at http://{host}:{port}", markup=False, soft_wrap=True)
+    if not guarded and not is_loopback(config.host):
+        stderr.print("warning: anybody who can reach this address can use it (--insecure)")
