@@ -320,7 +320,7 @@ def test_a_model_is_loaded_with_its_calibration(tmp_path):
 def test_quality_measures_the_calibrated_model_beside_plain_controls(tmp_path, monkeypatch, capsys):
     path = tmp_path / "c.json"
     path.write_text(fitted(Oracle())[1].model_dump_json())
-    monkeypatch.setattr("sole.evals.quality._episodes", lambda config: EPISODES)
+    monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda config, split: EPISODES)
     flags = ["--model", "oracle", "--calibration", str(path), "--json"]
     assert main(["eval", "quality", *flags]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

@@ -86,7 +86,7 @@ def test_unknown_sub_verb_is_bad_input(capsys):
 
 
 def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sole.evals.quality._episodes", lambda c: EPISODES)
+    monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda c, split: EPISODES)
     out, figures = tmp_path / "r.json", tmp_path / "f.json"
     code = main(["eval", "quality", "--model", "random", "--out", str(out),
                  "--figures", str(figures), "--prefix", "t"])  # fmt: skip
@@ -100,7 +100,7 @@ def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
 
 
 def test_table_has_one_row_per_model_and_episode(tmp_path, monkeypatch):
-    monkeypatch.setattr("sole.evals.quality._episodes", lambda c: EPISODES)
+    monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda c, split: EPISODES)
     main(["eval", "quality", "--model", "oracle", "--out", str(tmp_path / "r.json")])
     rows = pq.read_table(tmp_path / "r.episodes.parquet").to_pylist()
     assert len(rows) == 4 * len(EPISODES)
@@ -182,7 +182,7 @@ def test_constant_model_says_nothing():
 
 
 def test_json_output_is_valid_json_without_nan(monkeypatch, capsys):
-    monkeypatch.setattr("sole.evals.quality._episodes", lambda c: EPISODES[1:2])
+    monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda c, split: EPISODES[1:2])
     assert main(["eval", "quality", "--model", "ramp", "--no-controls", "--json"]) == 0
     row = json.loads(capsys.readouterr().out)["rows"][0]
     assert row["summary"]["auc"]["value"] is None

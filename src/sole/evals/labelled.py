@@ -44,7 +44,7 @@ class LabelledConfig(Config):
     cache: Path = Path("runs/eval-cache")
     """Where simulated episodes are kept."""
     think: bool = False
-    """Judge with reasoning."""
+    """Judge with reasoning, and check its claims where quality is measured."""
     from_zero_weight: float = Field(0.25, ge=0, le=1)
     """Share of the read that knows no earlier number."""
     batch: int = Field(10, gt=0)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sole.data.episode import Episode, EpisodeScore
-from sole.errors import DataError
 from sole.evals import metrics
+from sole.evals.output import write_table
 
 #: Metrics of one episode; null in the table where they are not defined.
 METRICS = (
@@ -122,9 +120,4 @@ def write_episode_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     Raises:
         DataError: If it cannot be written there.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        pq.write_table(pa.Table.from_pylist(list(rows), SCHEMA), temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_table(path, rows, SCHEMA)

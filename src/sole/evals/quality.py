@@ -8,21 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-import tyro
-from pydantic import Field
 
-from sole.config import Config, parse_config
-from sole.console import progress_bar, stdout
+from sole.config import parse_config
+from sole.console import stdout
 from sole.data.episode import Episode, EpisodeScore, Truth
-from sole.data.lerobot import read_episodes
-from sole.errors import ConfigError, DataError
+from sole.errors import ConfigError
 from sole.evals import metrics
-from sole.evals.collection import POLICIES, collect
 from sole.evals.figures import record_figures
-from sole.evals.labelled import sees_truth
+from sole.evals.labelled import LabelledConfig, judge, labelled_episodes, labelled_judge
+from sole.evals.output import make_room
 from sole.evals.per_episode import (
     episode_metrics,
     first_success,
@@ -37,54 +34,23 @@ from sole.evals.result import Row, result_figures, result_json, summary_table, t
 from sole.rewarders.base import RewardModel
 from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
-from sole.sims.registry import task_names
 from sole.synth.claims import hallucination_rate, judge_text
 
 #: Rows beside every model: time alone, chance, and a model that says that nothing ever moves.
 CONTROLS = ("ramp", "random", "constant:0")
 
 
-class QualityConfig(Config):
+class QualityConfig(LabelledConfig):
     """Measure a reward model on simulated episodes of a split, or on a data set with truth."""
 
-    model: str = "nano"
-    """nano, a checkpoint folder, or a control: ramp, random, constant:VALUE, oracle."""
-    suite: str = "metaworld"
-    """Suite that is simulated."""
     split: Literal["test", "dev", "train"] = "test"
-    """Which of its tasks."""
-    tasks: tuple[str, ...] = ()
-    """Full task names instead of a split."""
-    data: Path | None = None
-    """A data set with truth instead of simulation."""
-    episodes_per_task: int = Field(10, gt=0)
-    """Episodes of each task; ten use nine kinds of policies, experts twice."""
-    policies: tuple[str, ...] = POLICIES
-    """Policies of a task's episodes, in turn."""
-    n_frames: int = Field(26, gt=2)
-    """Frames per episode."""
-    seed: int = 900_000_000
-    """First seed of the evaluation's episodes."""
-    cache: Path = Path("runs/eval-cache")
-    """Where simulated episodes are kept."""
-    think: bool = False
-    """Judge with reasoning, and check its claims."""
-    from_zero_weight: float = Field(0.25, ge=0, le=1)
-    """Share of the read that knows no earlier number."""
+    """Which of the suite's tasks."""
     calibration: Path | None = None
     """A file of sole calibrate, made for this model; its calibrated numbers are measured."""
     controls: bool = True
     """Also measure the ramp, the random walk and the constant 0."""
-    batch: int = Field(10, gt=0)
-    """Episodes judged together."""
-    threads: int = Field(2, gt=0)
-    """CPU threads."""
-    print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print JSON instead of a table."""
     out: Path | None = None
     """Also write everything measured as JSON here, and NAME.episodes.parquet beside it."""
-    figures: Path | None = None
-    """Record the means in this figures file."""
     prefix: str = ""
     """Name of the figures, for example test17."""
 
@@ -119,10 +85,10 @@ def _cost(argv: Sequence[str]) -> int:
 def run_quality(argv: Sequence[str]) -> int:
     """Measure, print, and record."""
     config = parse_config(QualityConfig, argv, "sole eval quality")
-    _set_threads(config.threads)
-    episodes = _episodes(config)
-    models = [_model(config.model, config, config.calibration)]
-    models += [_model(name, config) for name in (CONTROLS if config.controls else [])]
+    make_room(config.out)
+    models = [labelled_judge(config, config.calibration)]
+    models += [load_reward_model(name) for name in (CONTROLS if config.controls else [])]
+    episodes = labelled_episodes(config, config.split)
     rows = [measure(model, episodes, config) for model in models]
     settings = config.model_dump_json()
     if config.print_json:
@@ -131,7 +97,6 @@ def run_quality(argv: Sequence[str]) -> int:
         stdout.print(summary_table(rows))
         stdout.print(task_table(rows[0]))
     if config.out:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(config.out, result_json(rows, settings, indent=1))
         table = [line for row in rows for line in row.per_episode]
         write_episode_table(config.out.with_suffix(".episodes.parquet"), table)
@@ -144,7 +109,7 @@ def run_quality(argv: Sequence[str]) -> int:
 def measure(model: RewardModel, episodes: Sequence[Episode], config: QualityConfig) -> Row:
     """Score the episodes and their controls (static, reversed, wrong instruction)."""
     began, calls = time.perf_counter(), model.costs.model_calls
-    scores = _score(model, episodes, config, "scoring")
+    scores = judge(model, episodes, config.batch, "scoring")
     seconds, calls = time.perf_counter() - began, model.costs.model_calls - calls
     tasks = sorted({e.env_name for e in episodes})
     # Like the agent's, the clock covers the plain scoring only, not the controls that follow.
@@ -163,19 +128,6 @@ def measure(model: RewardModel, episodes: Sequence[Episode], config: QualityConf
     return Row(model.model_id, per_task, pooled, table)
 
 
-def _score(
-    model: RewardModel, episodes: Sequence[Episode], config: QualityConfig, what: str
-) -> list[EpisodeScore]:
-    privileged = sees_truth(model)
-    scores: list[EpisodeScore] = []
-    with progress_bar(f"{what} ({model.model_id})", total=len(episodes)) as advance:
-        for start in range(0, len(episodes), config.batch):
-            part = episodes[start : start + config.batch]
-            scores += model.score(part if privileged else [e.without_truth() for e in part])
-            advance(len(part))
-    return scores
-
-
 def _controls(
     model: RewardModel, episodes: Sequence[Episode], config: QualityConfig
 ) -> dict[str, dict[str, float]]:
@@ -188,7 +140,7 @@ def _controls(
         static = episode.subset(np.zeros(episode.n_frames, int))
         backward = episode.subset(np.arange(last, -1, -1))
         still, back, right = (
-            held(s) for s in _score(_fast(model), [static, backward, forward], config, task)
+            held(s) for s in judge(_fast(model), [static, backward, forward], config.batch, task)
         )
         found[task] = {
             # Rounded, because a chain may creep by amounts too small to matter to anyone.
@@ -199,7 +151,7 @@ def _controls(
         }
         if other := _other_sentence(episode, episodes):
             wrong = _mistold(forward, other)
-            mistaken = held(_score(_fast(model), [wrong], config, task)[0])
+            mistaken = held(judge(_fast(model), [wrong], config.batch, task)[0])
             found[task]["wrong_instruction_drop"] = float(right[-1] - mistaken[-1])
     return found
 
@@ -264,40 +216,6 @@ def _claims(episodes: Sequence[Episode], scores: Sequence[EpisodeScore]) -> dict
             shown = t if step.error is None else shown
     checked = [v for v in verdicts if v is not None]
     return {"hallucination": hallucination_rate(verdicts), "n_claims": float(len(checked))}
-
-
-def _episodes(config: QualityConfig) -> list[Episode]:
-    if config.data is not None:
-        episodes = list(read_episodes(config.data))
-        if any(e.truth is None for e in episodes):
-            raise DataError(f"{config.data}: episodes without true progress cannot be evaluated on")
-        return episodes
-    names = config.tasks or tuple(
-        n for n in task_names(config.split) if n.startswith(config.suite + "/")
-    )
-    if not names:
-        raise ConfigError(f"suite {config.suite!r} has no tasks in split {config.split!r}")
-    return collect(
-        names,
-        config.episodes_per_task,
-        config.seed,
-        config.cache,
-        config.n_frames,
-        policies=config.policies,
-    )
-
-
-def _model(name: str, config: QualityConfig, calibration: Path | None = None) -> RewardModel:
-    think = "always" if config.think else "fast"
-    return load_reward_model(
-        name, think=think, calibration=calibration, from_zero_weight=config.from_zero_weight
-    )
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _other_sentence(episode: Episode, episodes: Sequence[Episode]) -> str | None:
