@@ -228,6 +228,19 @@ def test_facts_are_kept_where_the_object_has_not_moved():
     assert heights == pytest.approx([0.0, -0.1, -0.08])
 
 
+def test_a_reaching_task_keeps_its_facts_and_counts_what_is_done_from_the_new_start():
+    """The object is the goal there: it never moves, and the whole way is the motion."""
+    done = (0.0, 0.5, 0.75, 1.0)
+    facts = tuple(make_facts(done_fraction=d, complete=d == 1) for d in done)
+    truth = Truth(NEARLY * np.array(done), np.array(done) == 1, facts)
+    episode = replace(slide((0, 0, 0, 0)), truth=truth)
+    clipped = perturb.clip(episode, 1, 4).truth.facts
+    assert [f["done_fraction"] for f in clipped] == [0.0, 0.5, 1.0]
+    back = perturb.time_reversal(episode)
+    assert [f["done_fraction"] for f in back.truth.facts] == [0.0, -0.25, -0.5, -1.0]
+    assert perturb.time_reversal(back).truth.facts == facts
+
+
 @given(OPERATED)
 def test_reasoning_about_a_perturbed_episode_is_true(case):
     made = apply(*case)
