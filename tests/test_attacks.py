@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sole.data.episode import Episode, make_example_episode
@@ -40,6 +40,7 @@ def smooth_episode(n_frames=8, size_px=48):
     return Episode("move it", {"external": frames, "wrist": frames[:, ::-1].copy()}, seed=3)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(ATTACKS), STRENGTHS, st.integers(1, 5), st.integers(1, 20), st.integers(0, 9)
 )
@@ -112,6 +113,7 @@ def test_occlusion_spares_the_first_frame_and_covers_the_middle_at_full_strength
         assert (after[-1] == patch).all(-1).mean() == pytest.approx(0.36, abs=0.01)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50))
 def test_a_stronger_occlusion_covers_more(seed):
     frames = np.zeros((4, 40, 40, 3), np.uint8)

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import optimize, stats
@@ -39,6 +39,7 @@ def best_of_all_partitions(y, w):
     return answer
 
 
+@settings(deadline=None)
 @given(WEIGHTED)
 def test_pooling_is_the_best_of_all_rising_sequences(pairs):
     y, w = np.array(pairs).T
@@ -47,6 +48,7 @@ def test_pooling_is_the_best_of_all_rising_sequences(pairs):
     )
 
 
+@settings(deadline=None)
 @given(WEIGHTED)
 def test_pooling_agrees_with_scipy(pairs):
     y, w = np.array(pairs).T
@@ -54,6 +56,7 @@ def test_pooling_agrees_with_scipy(pairs):
     np.testing.assert_allclose(pool_adjacent_violators(y, w), theirs, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(LISTS)
 def test_pooling_rises_keeps_the_mean_and_changes_nothing_twice(values):
     y = np.array(values)
@@ -63,6 +66,7 @@ def test_pooling_rises_keeps_the_mean_and_changes_nothing_twice(values):
     np.testing.assert_allclose(pool_adjacent_violators(fitted), fitted, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(LISTS)
 def test_what_rises_already_is_left_alone(values):
     y = np.sort(values)
@@ -75,6 +79,7 @@ def test_wrong_shapes_and_weights_are_refused(y, w):
         pool_adjacent_violators(np.array(y), np.array(w))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1, width=16), st.booleans()), min_size=1, max_size=30))
 def test_isotonic_map_passes_through_the_pooled_means_and_keeps_every_order(pairs):
     said, true = np.array(pairs, float).T
@@ -119,6 +124,7 @@ def test_temperature_is_found_again(temperature):
     np.testing.assert_allclose(fitted(at), wanted, atol=0.02)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_upper_bound_agrees_with_the_beta_quantile(counts):
     k, n = counts
@@ -138,6 +144,7 @@ def test_the_rule_of_three_decides_how_many_failures_are_enough():
     assert allowed_mistakes(59, 0.05) == 0
 
 
+@settings(deadline=None)
 @given(st.integers(1, 120), st.floats(0.02, 0.5), st.floats(0.6, 0.99))
 def test_no_more_mistakes_are_allowed_than_the_bound_permits(n, wanted, confidence):
     k = allowed_mistakes(n, wanted, confidence)
@@ -148,6 +155,7 @@ def test_no_more_mistakes_are_allowed_than_the_bound_permits(n, wanted, confiden
         assert k + 1 >= n or upper_bound(k + 1, n, confidence) > wanted
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=16), min_size=1, max_size=30), st.data())
 def test_at_most_the_allowed_mistakes_reach_the_threshold(values, data):
     failed = np.array(values)

@@ -1,6 +1,7 @@
 """``sole calibrate`` on judges whose worth is known, and a calibrated judge in use."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,12 +167,9 @@ def test_calibration_error_by_hand():
 
 
 def test_test_tasks_are_for_measuring_only():
-    dev, test = (make_example_episode(3, 8) for _ in range(2))
-    object.__setattr__(dev, "env_name", "metaworld/dial-turn")
-    object.__setattr__(test, "env_name", "metaworld/faucet-open")
-    refuse_held_out([dev])
+    refuse_held_out(["metaworld/dial-turn", "a/recording"])
     with pytest.raises(ConfigError, match="metaworld/faucet-open"):
-        refuse_held_out([dev, test])
+        refuse_held_out(["metaworld/dial-turn", "metaworld/faucet-open"])
 
 
 def test_nothing_is_checked_on_what_it_was_fitted_on():
@@ -216,18 +214,18 @@ def test_table_for_people_names_the_promise(tmp_path, monkeypatch, capsys):
         (["--check", "dev"], "fitted on and checked on"),
         (["--check", "dev", "--check-data", "d"], "one of them"),
         (["--tasks", "metaworld/faucet-open"], "held-out"),
+        (["--data", "of-a-test-task"], "held-out"),
         (["--model", "constant:0", "--signal", "oops"], "signal"),
         (["--wanted-fpr", "0.001"], "too few labels"),
         (["--out", "."], "folder"),
     ],
 )
 def test_wrong_settings_end_with_exit_2(flags, message, tmp_path, monkeypatch, capsys):
-    held_out = make_example_episode(3, 8)
-    object.__setattr__(held_out, "env_name", "metaworld/faucet-open")
+    held_out = replace(make_example_episode(3, 8), env_name="metaworld/faucet-open")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "sole.evals.calibration.labelled_episodes",
-        lambda config, split: [held_out] if config.tasks else EPISODES,
+        lambda config, split: [held_out] if config.data else EPISODES,
     )
     try:
         code = main(["calibrate", "--model", "oracle", *flags])

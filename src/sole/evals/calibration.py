@@ -77,9 +77,10 @@ def main(argv: Sequence[str]) -> int:
     config = parse_config(CalibrateConfig, argv, "sole calibrate")
     checked = _is_checked(config)
     make_room(config.out)
+    refuse_held_out(config.tasks)
     model = labelled_judge(config)
     episodes = labelled_episodes(config, config.split)
-    refuse_held_out(episodes)
+    refuse_held_out([e.env_name for e in episodes])
     scores = judge(model, episodes, config.batch, "fitting")
     signal = choose_signal(scores, config.signal)
     data = gather(episodes, scores, signal)
@@ -135,13 +136,13 @@ def _fingerprint(episode: Episode) -> str:
     return pictures.hexdigest()
 
 
-def refuse_held_out(episodes: Sequence[Episode]) -> None:
+def refuse_held_out(names: Sequence[str]) -> None:
     """Refuse to choose anything on a test task.
 
     Raises:
-        ConfigError: If an episode is of one.
+        ConfigError: If one of the full task names is of one.
     """
-    if held_out := sorted({e.env_name for e in episodes} & set(task_names("test"))):
+    if held_out := sorted(set(names) & set(task_names("test"))):
         raise ConfigError(
             f"{', '.join(held_out[:3])}: held-out tasks are for measuring only; calibrate on "
             "others, and give these to --check or --check-data"
