@@ -51,6 +51,8 @@ class RlConfig(Config):
     """Reward per decision is psi * clip(progress, -c, c) / 100."""
     clip: float = Field(default=100.0, gt=0, le=100)
     """The c of the line above, percent."""
+    calibration: Path | None = None
+    """What `sole calibrate` saved for this model in this mode; rewards are then calibrated."""
     failure: Literal["hold", "drop_episode", "raise"] = "hold"
     """What a reply that cannot be read means."""
     judged_success_at: float = Field(default=0.5, gt=0, lt=1)

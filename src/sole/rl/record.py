@@ -12,6 +12,7 @@ import numpy as np
 
 from sole.data.attempts import Attempt
 from sole.data.episode import EpisodeScore
+from sole.progress.calibrate import judged_success
 from sole.rl.envs import Rollout
 from sole.rl.judge import Judgement
 from sole.run import write_atomically
@@ -21,8 +22,9 @@ def round_metrics(
     rollouts: Sequence[Rollout], judged: Sequence[Judgement], judged_success_at: float
 ) -> dict[str, float | None]:
     """Means over one round's episodes; success is *ever*, progress is at the last moment."""
+    done = [judged_success(j.score, judged_success_at) for j in judged]
     return {
-        "judged_success": float(np.mean([_judged_success(j, judged_success_at) for j in judged])),
+        "judged_success": float(np.mean(done)),
         "true_success": float(np.mean([r.truth.any_success for r in rollouts])),
         "judged_progress_final": _mean([j.judged_progress[-1] for j in judged]),
         "true_progress_final": float(np.mean([r.truth.true_progress[-1] for r in rollouts])),
@@ -99,14 +101,6 @@ def save_rollout(
         "model_id": score.model_id,
     }
     write_atomically(folder / f"{name}.json", json.dumps(words, indent=1))
-
-
-def _judged_success(judgement: Judgement, at: float) -> bool:
-    probabilities = judgement.score.judged_success
-    if np.all(np.isnan(probabilities)):  # a model that does not say: 95 percent is as good as done
-        progress = judgement.score.judged_progress
-        return bool(np.any(progress[~np.isnan(progress)] >= 95.0))
-    return bool(np.nanmax(probabilities) >= at)
 
 
 def _mean(values: Sequence[float]) -> float | None:

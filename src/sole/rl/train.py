@@ -76,6 +76,7 @@ def _make_model(config: RlConfig) -> RewardModel:
         config.reward,
         think="always" if config.think else "fast",
         from_zero_weight=config.from_zero_weight,
+        calibration=config.calibration,
     )
 
 
