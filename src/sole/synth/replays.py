@@ -37,15 +37,15 @@ def plan_replays(runs: Sequence[Path], per_run: int, seed: int) -> list[Job]:
     """
     rng = np.random.default_rng(seed)
     settings = [_run_settings(run) for run in runs]
-    refuse_held_out([config["env"] for config in settings])
+    refuse_held_out([env_name for env_name, _ in settings])
     jobs = []
-    for run, config in zip(runs, settings, strict=True):
+    for run, (env_name, task) in zip(runs, settings, strict=True):
         attempts = read_attempts(run / "attempts")
         for attempt in _choose(attempts, min(per_run, len(attempts)), rng):
             options = {"run": str(run), "episode": attempt.episode}
-            if config["task"]:
-                options["task"] = config["task"]
-            jobs.append(Job(config["env"], AGENT, attempt.seed, options))
+            if task:
+                options["task"] = task
+            jobs.append(Job(env_name, AGENT, attempt.seed, options))
     return jobs
 
 
@@ -85,10 +85,11 @@ def _choose(attempts: list[Attempt], count: int, rng: np.random.Generator) -> li
     return [*worst, *(rest[int(k)] for k in drawn)]
 
 
-def _run_settings(run: Path) -> dict[str, str | None]:
+def _run_settings(run: Path) -> tuple[str, str | None]:
+    """The task's full name, and the wording that replaced its sentence."""
     try:
         config = json.loads((run / "config.json").read_text())
-        return {"env": config["env"], "task": config["task"]}
+        return config["env"], config["task"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise ConfigError(f"{run}: expected the folder of a `sole rl` run ({error})") from error
 
