@@ -25,40 +25,28 @@ T = TypeVar("T")
 
 
 class _Remote:
-    """What both kinds share: a judging, under the names that every reward model has."""
+    """What both kinds share: a judging, under the names that every reward model has.
+
+    Attributes:
+        model_id: The served model's id: that of the same model in this process.
+        views: Views that an episode must have.
+        costs: What was asked through this object.
+        settings: How the served model reads numbers (``from_zero_weight``).
+        ways: How the server can judge when asked to (fast, think); empty if there is no choice.
+    """
 
     def __init__(self, judging: Judging):
         self._judging = judging
-
-    @property
-    def model_id(self) -> str:
-        """The served model's id: that of the same model in this process."""
-        return self._judging.model_id
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """Views that an episode must have."""
-        return self._judging.card.views
-
-    @property
-    def costs(self) -> CostCounters:
-        """What was asked through this object."""
-        return self._judging.costs
-
-    @property
-    def settings(self) -> Mapping[str, float]:
-        """How the served model reads numbers (``from_zero_weight``)."""
-        return self._judging.card.settings
+        self.model_id: str = judging.model_id
+        self.views: tuple[str, ...] = judging.card.views
+        self.costs: CostCounters = judging.costs
+        self.settings: Mapping[str, float] = judging.card.settings
+        self.ways: tuple[str, ...] = tuple(judging.card.models)
 
     @property
     def n_retries(self) -> int:
         """Calls that had to be made again: a full queue, a lost connection."""
         return self._judging.server.n_retries
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """How the server can judge when asked to (fast, think); empty if there is no choice."""
-        return tuple(self._judging.card.models)
 
     def _other_way(self, *, think: bool) -> Judging:
         now = self._judging
@@ -131,7 +119,8 @@ class RemoteRewardModel(_Remote):
         if judging is self._judging:
             return self
         other = object.__new__(RemoteRewardModel)
-        other._http, other._judging = self._http, judging
+        other._http = self._http
+        _Remote.__init__(other, judging)
         return other
 
     def _drive(self, flow: Flow[T]) -> T:

@@ -26,9 +26,10 @@ def main(argv: Sequence[str]) -> int:
     with listener:
         model = _load(config)
         server = make_server(model, config, token)
+        # SIGTERM is how a service is stopped. It may come before uvicorn listens to it, and uvicorn
+        # raises it once more when accepted work is finished.
+        signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
         _announce(config, model, listener, guarded=token is not None)
-        # SIGTERM is how a service is stopped; uvicorn finishes accepted work, then raises it again.
-        signal.signal(signal.SIGTERM, lambda *_: None)
         server.run(sockets=[listener])
     return 0
 
