@@ -136,4 +136,5 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, CHOICES, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     missing = " (and there is no such folder)" if "/" in name else ""
-    return f"no reward model {name!r}{missing}{hint} Choose from: {', '.join(CHOICES)}, or a folder"
+    choices = ", ".join([*CHOICES, "a folder", "http://HOST:PORT"])
+    return f"no reward model {name!r}{missing}{hint} Choose from: {choices}"
