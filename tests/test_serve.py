@@ -156,6 +156,14 @@ def test_health_ready_and_metrics_answer(http):
     assert "sole_request_seconds_bucket" in text
 
 
+def test_no_client_can_grow_the_metrics(http):
+    before = len(http.get("/metrics").text.splitlines())
+    for k in range(5):
+        http.request(f"BREW{k}", f"/v1/{k}")
+        http.get(f"/v1/nothing/{k}")
+    assert len(http.get("/metrics").text.splitlines()) <= before + 17
+
+
 def test_the_schema_describes_every_route(http):
     paths = http.get("/openapi.json").json()["paths"]
     assert {"/v1/score", "/v1/sessions/{session_id}/step", "/metrics"} <= set(paths)

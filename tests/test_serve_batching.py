@@ -182,6 +182,14 @@ def test_a_wrong_picture_moves_no_session(nano):
     assert sessions[0].chain is None
 
 
+def test_a_session_keeps_its_own_frames_alive_and_not_those_of_its_batch(nano):
+    model = load_sole(nano)
+    sessions = [model.start("t") for _ in range(8)]
+    model.step_sessions(sessions, [FRAME] * 8)
+    maps = sessions[0].chain.first.maps
+    assert maps.untyped_storage().nbytes() == maps.nbytes
+
+
 def test_closing_finishes_what_was_accepted():
     async def run():
         model = Noted()

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
 from pydantic import Field
 
 from sole.config import Config
@@ -36,7 +35,7 @@ class ServeConfig(Config):
     """Where the model runs: cpu or cuda."""
     from_zero_weight: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of the read that knows no earlier number."""
-    licence: Annotated[str | None, tyro.conf.arg(name="licence")] = None
+    licence: str | None = None
     """What the model card says; nano is Apache-2.0, other models state none by themselves."""
     max_batch: Annotated[int, Field(ge=1)] = 32
     """Steps, or episodes, that are judged together at most."""

@@ -9,6 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sole.serve.metrics import RequestCounts
 from sole.serve.refusal import refusal
 
+# Clients may send any word as method; each would be a line of the metrics for ever.
+_METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS"})
+
 
 class LimitBody:
     """Refuse bodies above a size: at once when the header says so, else while they come.
@@ -60,7 +63,8 @@ class CountRequests:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "unknown")
                 seconds = time.perf_counter() - began
-                self._counts.add(scope["method"], route, message["status"], seconds)
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                self._counts.add(method, route, message["status"], seconds)
             await send(message)
 
         await self._app(scope, receive, counted)

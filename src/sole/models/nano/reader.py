@@ -103,7 +103,8 @@ class NanoReader:
         maps = [self.model.encode_tiles(part) for part in self._flat(tiles).split(self._max_batch)]
         joined = torch.cat(maps).unflatten(0, (len(views), len(_ROWS)))
         rows = [tuple(name in moment for name in _ROWS) for moment in views]
-        return [SeenMoment(joined[i], rows[i]) for i in range(len(views))]  # type: ignore[arg-type]
+        # Copies: a view of the batch would keep all of it alive as long as one session lasts.
+        return [SeenMoment(joined[i].clone(), rows[i]) for i in range(len(views))]  # type: ignore[arg-type]
 
     @torch.inference_mode()
     def ask(self, questions: Sequence[Question], *, think: bool) -> list[Answer]:
