@@ -141,6 +141,14 @@ def test_grey_and_transparent_pictures_are_taken(http):
     assert score(http, *parts, file(picture_bytes(mode="RGBA"))).status_code == 200
 
 
+@pytest.mark.parametrize("kind", ["", "application/octet-stream"])
+def test_a_file_of_no_declared_type_is_known_by_its_first_bytes(kind, http, tmp_path):
+    write_video(tmp_path / "film", np.zeros((5, 32, 32, 3), np.uint8), 10)
+    for data in (picture_bytes(), picture_bytes(kind="JPEG"), (tmp_path / "film").read_bytes()):
+        assert score(http, file(data, kind)).status_code == 200
+    refused(score(http, file(b"words", kind)), 415, "PNG or JPEG")
+
+
 def test_the_card_names_model_limits_and_costs(http):
     card = http.get("/v1/model").json()
     assert card["model_id"] == "ramp"
@@ -167,6 +175,7 @@ def test_no_client_can_grow_the_metrics(http):
 def test_the_schema_describes_every_route(http):
     paths = http.get("/openapi.json").json()["paths"]
     assert {"/v1/score", "/v1/sessions/{session_id}/step", "/metrics"} <= set(paths)
+    assert "ScoreRequest" in http.get("/openapi.json").json()["components"]["schemas"]
     assert "multipart/form-data" in paths["/v1/score"]["post"]["requestBody"]["content"]
 
 
@@ -184,11 +193,11 @@ def bomb(width, height):
         (bomb(10**6, 10**6), PNG, 413, "too large"),
         (bomb(9000, 9000), PNG, 413, "too large"),
         (bomb(2000, 2000), PNG, 413, "2000x2000"),
-        (b"these are words", PNG, 415, "declared as"),
-        (picture_bytes(), JPEG, 415, "declared as"),
+        (b"these are words", PNG, 415, "but it is none"),
+        (picture_bytes(), JPEG, 415, "but it is none"),
         (picture_bytes(), "text/plain", 415, "text/plain"),
         (picture_bytes(kind="GIF"), "image/gif", 415, "image/gif"),
-        (b"", PNG, 415, "declared as"),
+        (b"", PNG, 415, "but it is none"),
     ],
 )
 def test_a_bad_picture_is_refused_in_one_line(data, kind, status, word, http):
@@ -246,6 +255,7 @@ def test_a_film_that_is_cut_short_is_refused_without_the_servers_paths(http, tmp
     [
         ({"episodes": []}, ["episodes"]),
         ({"episodes": [{"task": " "}]}, ["task"]),
+        ({"episodes": [{"task": "\x1c"}]}, ["task"]),
         ({"episodes": [{"task": TASK}], "thnik": True}, ["thnik"]),
         ({"episodes": [{"task": TASK, "views": {"top": "external"}}]}, ["top"]),
         ({"episodes": [{"task": TASK, "views": {"wrist": "w"}}]}, ["no part 'w'"]),
@@ -273,7 +283,9 @@ def test_a_body_of_another_type_is_refused(http):
     refused(http.post("/v1/score", files=[file()]), 422, "request")
     broken = {"Content-Type": "multipart/form-data; boundary=x"}
     assert http.post("/v1/score", content=b"--y\r\n", headers=broken).status_code in {400, 422}
-    refused(http.post(f"{opened(http)}/step", files=[("a", (None, "b"))]), 422, "external")
+    refused(http.post(f"{opened(http)}/step", files=[("a", (None, "b"))]), 422, "pictures only")
+    refused(http.post(f"{opened(http)}/step", files=[file(name="top")]), 422, "'top'")
+    refused(http.post("/v1/sessions", json={"task": TASK, "think": "yes"}), 422, "think")
 
 
 def test_an_unknown_session_says_what_to_do(http):
@@ -284,14 +296,14 @@ def test_an_unknown_session_says_what_to_do(http):
 def test_a_closed_session_is_gone_and_may_be_closed_again(http):
     session = opened(http)
     assert [http.delete(session).status_code for _ in range(2)] == [204, 204]
-    refused(http.post(f"{session}/step", files=[file()]), 410, "was closed")
+    refused(http.post(f"{session}/step", files=[file()]), 404, "was closed")
 
 
 def test_an_idle_session_expires():
     with serving(Ramp(), idle_timeout_s=0.05) as running, client(running) as http:
         session = opened(http)
         until(lambda: len(running.service.sessions) == 0)
-        refused(http.post(f"{session}/step", files=[file()]), 410, "expired")
+        refused(http.post(f"{session}/step", files=[file()]), 404, "expired")
 
 
 def test_a_repeated_request_id_is_answered_again_without_a_step(http):

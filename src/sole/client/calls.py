@@ -117,7 +117,7 @@ class Server:
     def _error(self, call: Call, reply: Reply) -> ServerError | ConfigError:
         if reply.status == 401:
             return ConfigError(f"server {self.url}: refuses the token; set SOLE_TOKEN to its token")
-        if reply.status in {404, 410} and "/sessions/" in call.path:
+        if reply.status == 404 and "/sessions/" in call.path:
             return LostSessionError(f"server {self.url}: {reply.complaint}")
         return ServerError(f"server {self.url}: {reply.complaint}")
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
@@ -65,6 +66,7 @@ def make_app(model: RewardModel, settings: ServeConfig, token: str | None = None
         docs_url=None, redoc_url=None, separate_input_output_schemas=False,
     )  # fmt: skip
     app.state.service, app.state.token = service, token
+    app.openapi = lambda: _schema(app)
     app.include_router(_open)
     app.include_router(_guarded)
     app.add_middleware(LimitBody, max_bytes=settings.max_body_bytes)
@@ -74,6 +76,18 @@ def make_app(model: RewardModel, settings: ServeConfig, token: str | None = None
     app.add_exception_handler(ModelError, _failed)
     app.add_exception_handler(ClientDisconnect, _gone)
     return app
+
+
+def _schema(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI, with the JSON that one part of a multipart body holds."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        at = "#/components/schemas/{model}"
+        asked = ScoreRequest.model_json_schema(ref_template=at)
+        parts = {**asked.pop("$defs", {}), ScoreRequest.__name__: asked}
+        schema["components"]["schemas"].update(parts)
+        app.openapi_schema = schema
+    return app.openapi_schema
 
 
 def _service(request: Request) -> Service:
@@ -109,22 +123,40 @@ _open = APIRouter(prefix="/v1", responses=_REFUSALS)
 _guarded = APIRouter(responses=_REFUSALS, dependencies=[Depends(_authorised)])
 
 
-def _multipart(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "required": required}
-    content = {"multipart/form-data": {"schema": schema}}
+def _multipart(schema: dict[str, Any], types: dict[str, str]) -> dict[str, Any]:
+    encoding = {name: {"contentType": kind} for name, kind in types.items()}
+    content = {
+        "multipart/form-data": {"schema": {"type": "object", **schema}, "encoding": encoding}
+    }
     return {"requestBody": {"required": True, "content": content}}
 
 
 _FILE = {"type": "string", "format": "binary"}
+_PICTURES = "image/png, image/jpeg"
 _SCORE_BODY = _multipart(
     {
-        _REQUEST_PART: {"type": "string", "description": "JSON, see ScoreRequest"},
-        "external": {"type": "array", "items": _FILE, "description": "One MP4, or PNG or JPEG"},
-        "wrist": {"type": "array", "items": _FILE, "description": "One MP4, or PNG or JPEG"},
+        "properties": {
+            _REQUEST_PART: {"$ref": "#/components/schemas/ScoreRequest"},
+            "external": {"type": "array", "items": _FILE, "description": "One MP4, or pictures"},
+            "wrist": {"type": "array", "items": _FILE, "description": "One MP4, or pictures"},
+        },
+        "required": [_REQUEST_PART],
+        "minProperties": 2,
     },
-    [_REQUEST_PART],
+    {
+        _REQUEST_PART: "application/json",
+        "external": f"video/mp4, {_PICTURES}",
+        "wrist": f"video/mp4, {_PICTURES}",
+    },
 )
-_STEP_BODY = _multipart({"external": _FILE, "wrist": _FILE}, [])
+_STEP_BODY = _multipart(
+    {
+        "properties": {"external": _FILE, "wrist": _FILE},
+        "minProperties": 1,
+        "additionalProperties": False,
+    },
+    {"external": _PICTURES, "wrist": _PICTURES},
+)
 
 
 @_open.get("/health")
@@ -184,7 +216,11 @@ async def step(
     """Judge the next frame: one picture for each view."""
     async with _place(request, service, "step"):
         with service.sessions.using(session_id) as session:
-            _, uploads = await _read_form(request, service)
+            fields, uploads = await _read_form(request, service)
+            if fields:
+                raise refusal(
+                    422, f"step: expected pictures only, got the text {next(iter(fields))!r}"
+                )
             index, score = await service.step(session, uploads, request_id)
     return SessionStepReply(index=index, **vars(score))
 

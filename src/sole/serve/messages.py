@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from sole.data.episode import EpisodeScore, StepScore
 
-Task = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+def _stripped(task: str) -> str:
+    if not task.strip():
+        raise ValueError("expected a sentence, got blanks")
+    return task.strip()
+
+
+Task = Annotated[
+    str, StringConstraints(min_length=1, max_length=500, pattern=r"\S"), AfterValidator(_stripped)
+]
 PartName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -34,7 +43,7 @@ class ScoreRequest(_Asked):
 
     episodes: Annotated[list[EpisodeRequest], Field(min_length=1)]
     """Judged in one batch."""
-    think: bool | None = None
+    think: StrictBool | None = None
     """Write reasoning or not; null takes the server's own way."""
 
 
@@ -43,7 +52,7 @@ class SessionRequest(_Asked):
 
     task: Task
     """What the robot shall do, one sentence."""
-    think: bool | None = None
+    think: StrictBool | None = None
     """Write reasoning or not; null takes the server's own way."""
 
 

@@ -19,8 +19,10 @@ from sole.errors import VideoError
 from sole.serve.config import ServeConfig
 from sole.serve.refusal import refusal
 
-FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG"}
+FORMATS = {"image/png": ("PNG",), "image/jpeg": ("JPEG",)}
 VIDEO = "video/mp4"
+#: Types of files whose sender does not know what they are; the first bytes say it.
+UNDECLARED = ("", "application/octet-stream")
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 # Pillow's readers raise all of these at damaged files, whatever its documentation says.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
@@ -85,7 +87,7 @@ def decode_view(uploads: Sequence[Upload], config: ServeConfig, budget: PixelBud
         HTTPException: 413 if too many or too large, 415 for another type, 422 if damaged.
     """
     name = uploads[0].view
-    if len(uploads) == 1 and uploads[0].content_type == VIDEO:
+    if len(uploads) == 1 and _is_video(uploads[0]):
         return _decode_video(uploads[0], config, budget)
     if len(uploads) > config.max_frames:
         raise refusal(413, f"{name}: {len(uploads)} frames; expected at most {config.max_frames}")
@@ -96,26 +98,36 @@ def decode_view(uploads: Sequence[Upload], config: ServeConfig, budget: PixelBud
     return np.stack(frames)
 
 
+def _is_video(upload: Upload) -> bool:
+    if upload.content_type in UNDECLARED:
+        return upload.data[4:8] == b"ftyp"
+    return upload.content_type == VIDEO
+
+
 def _decode_picture(upload: Upload, budget: PixelBudget) -> np.ndarray:
     what = upload.view
-    kind = FORMATS.get(upload.content_type)
-    if kind is None:
+    undeclared = upload.content_type in UNDECLARED
+    kinds = ("PNG", "JPEG") if undeclared else FORMATS.get(upload.content_type)
+    if kinds is None:
         raise refusal(415, f"{what}: type {upload.content_type!r}; expected {', '.join(FORMATS)}")
     try:
         # Pillow warns, then raises, at sizes far above our limit; both are that limit's business.
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _checked_picture(upload.data, kind, what, budget)
+            return _checked_picture(upload.data, kinds, what, budget)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise refusal(413, f"{what}: the picture is too large ({error})") from error
     except Image.UnidentifiedImageError as error:
-        raise refusal(415, f"{what}: declared as {upload.content_type}, but is none") from error
+        expected = "a PNG or JPEG" if undeclared else upload.content_type
+        raise refusal(415, f"{what}: expected {expected}, but it is none") from error
     except _DAMAGED as error:
         raise refusal(422, f"{what}: cut short or damaged picture ({error})") from error
 
 
-def _checked_picture(data: bytes, kind: str, what: str, budget: PixelBudget) -> np.ndarray:
-    with Image.open(io.BytesIO(data), formats=(kind,)) as picture:  # reads the header only
+def _checked_picture(
+    data: bytes, kinds: tuple[str, ...], what: str, budget: PixelBudget
+) -> np.ndarray:
+    with Image.open(io.BytesIO(data), formats=kinds) as picture:  # reads the header only
         budget.spend(picture.width, picture.height, what)
         if picture.mode not in _EIGHT_BIT_MODES:
             raise refusal(422, f"{what}: mode {picture.mode}; expected 8-bit grey or colour")

@@ -144,7 +144,7 @@ class SessionTable:
         """Work with an open session, which does not expire meanwhile.
 
         Raises:
-            HTTPException: 410 if it was closed or has expired, 404 if it never existed.
+            HTTPException: 404 if it never existed, was closed or has expired; which, it says.
         """
         self.expire()
         if session_id not in self._open:
@@ -183,7 +183,7 @@ class SessionTable:
     def _absent(self, session_id: str) -> Exception:
         again = "open a new one and send its frames again"
         if session_id in self._ended:
-            return refusal(410, f"session {session_id} {self._ended[session_id]}; {again}")
+            return refusal(404, f"session {session_id} {self._ended[session_id]}; {again}")
         return refusal(
             404, f"no session {session_id[:40]!r} (was the server started anew?); {again}"
         )
