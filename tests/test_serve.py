@@ -4,6 +4,7 @@ import json
 import socket
 import struct
 import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -64,6 +65,12 @@ def ramp():
         yield running
 
 
+@pytest.fixture(scope="module")
+def guarded():
+    with serving(Ramp(), token=SECRET) as running:
+        yield running
+
+
 @pytest.fixture
 def http(ramp):
     with client(ramp) as session:
@@ -105,6 +112,17 @@ def test_steps_over_http_are_those_in_process_to_the_last_bit(nano):
         assert [there.step(m) for m in moments] == [here.step(m) for m in moments]
 
 
+def slow_down(model):
+    """Let a batch take so long that the other clients' steps arrive meanwhile."""
+    judge = model.step_sessions
+
+    def slowly(sessions, views):
+        time.sleep(0.05)
+        return judge(sessions, views)
+
+    model.step_sessions = slowly
+
+
 def test_sessions_of_many_clients_are_judged_in_few_batches_as_one_by_one(nano):
     episodes = [make_example_episode(4, 24, seed=k, truth=False) for k in range(6)]
     local = load_sole(nano)
@@ -114,13 +132,14 @@ def test_sessions_of_many_clients_are_judged_in_few_batches_as_one_by_one(nano):
             frames = ({n: v[t] for n, v in episode.views.items()} for t in range(4))
             return [session.step(frame).progress for frame in frames]
 
-    with serving(load_sole(nano), batch_wait_ms=30) as running, ThreadPoolExecutor(6) as pool:
+    with serving(load_sole(nano)) as running, ThreadPoolExecutor(6) as pool:
+        slow_down(running.service.usual)
         together = list(pool.map(run, episodes))
         counts = running.service.batcher.counts
     one_by_one = [local.score([e])[0].judged_progress for e in episodes]
     np.testing.assert_allclose(together, one_by_one, atol=0.01)
     assert counts.jobs == 24
-    assert counts.batches < 20
+    assert counts.batches <= 16
 
 
 def test_a_video_is_scored(http, tmp_path):
@@ -361,8 +380,8 @@ def test_too_many_sessions_are_turned_away():
 
 
 @pytest.mark.parametrize("sent", [None, "Bearer wrong", f"Basic {SECRET}", "Bearer \xe9".encode()])
-def test_without_the_token_nothing_but_health_answers(sent):
-    with serving(Ramp(), token=SECRET) as running, client(running) as http:
+def test_without_the_token_nothing_but_health_answers(sent, guarded):
+    with client(guarded) as http:
         headers = {} if sent is None else {"Authorization": sent}
         for path in ("/v1/model", "/metrics"):
             refused(http.get(path, headers=headers), 401, "Bearer")
@@ -371,8 +390,8 @@ def test_without_the_token_nothing_but_health_answers(sent):
         assert http.get("/v1/ready").status_code == 200
 
 
-def test_with_the_token_everything_answers():
-    with serving(Ramp(), token=SECRET) as running, client(running, SECRET) as http:
+def test_with_the_token_everything_answers(guarded):
+    with client(guarded, SECRET) as http:
         assert http.get("/v1/model").status_code == 200
 
 

@@ -42,7 +42,7 @@ class LoadConfig(Config):
     model: str = "nano"
     """What is served: nano or the folder of a checkpoint."""
     requests: int = Field(2000, gt=9)
-    """Steps asked by all clients together."""
+    """Judged steps of all clients together."""
     clients: int = Field(32, gt=0)
     """Clients that ask at the same time."""
     sessions: int = Field(8, gt=0)
@@ -172,7 +172,9 @@ class _Load:
 
     async def _episode(self, model: AsyncRemoteRewardModel) -> None:
         session = await model.start("open the drawer")
-        for moment in self._moments:
+        # The first frame is 0 by definition: it costs no judgement, so it is not counted as one.
+        await session.step(self._moments[0])
+        for moment in self._moments[1:]:
             if self._begun >= self._requests:
                 break
             self._begun += 1
