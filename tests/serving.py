@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from sole.serve.command import make_server
+from sole.serve.command import listen, make_server
 from sole.serve.config import ServeConfig
 
 SECRET = "a-secret-of-enough-characters"
@@ -38,7 +37,7 @@ class Running:
 
 @contextmanager
 def serving(model, token=None, port=0, **settings):
-    listener = socket.create_server(("127.0.0.1", port))
+    listener = listen("127.0.0.1", port)
     running = Running(make_server(model, ServeConfig(**settings), token), listener)
     try:
         yield running

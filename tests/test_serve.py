@@ -504,6 +504,15 @@ def test_the_token_of_a_file_comes_before_that_of_the_environment(tmp_path, monk
         read_token(ServeConfig(token_file=tmp_path / "none"))
 
 
+def test_answers_are_sent_at_once_and_do_not_wait_for_an_acknowledgement():
+    with (
+        command.listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):  # asyncio sets TCP_NODELAY only on sockets that name their protocol
+        assert accepted.proto == socket.IPPROTO_TCP
+
+
 def test_a_port_that_is_taken_is_one_line(ramp):
     with pytest.raises(ServerError, match="cannot listen"):
         command.main(["--model", "ramp", "--port", str(ramp.port)])
