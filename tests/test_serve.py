@@ -204,6 +204,14 @@ def bomb(width, height):
     return b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + head + check + b"\0\0\0\x10IDAT" + bytes(20)
 
 
+def zip_bomb():
+    """A small picture with 50 MB of text packed into 50 kB."""
+    text = b"zTXtc\0\0" + zlib.compress(bytes(50_000_000))
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    whole = picture_bytes()
+    return whole[:33] + chunk + whole[33:]
+
+
 @pytest.mark.parametrize(
     ("data", "kind", "status", "word"),
     [
@@ -212,11 +220,25 @@ def bomb(width, height):
         (bomb(10**6, 10**6), PNG, 413, "too large"),
         (bomb(9000, 9000), PNG, 413, "too large"),
         (bomb(2000, 2000), PNG, 413, "2000x2000"),
+        (zip_bomb(), PNG, 422, "too large"),
         (b"these are words", PNG, 415, "but it is none"),
         (picture_bytes(), JPEG, 415, "but it is none"),
         (picture_bytes(), "text/plain", 415, "text/plain"),
         (picture_bytes(kind="GIF"), "image/gif", 415, "image/gif"),
         (b"", PNG, 415, "but it is none"),
+    ],
+    ids=[
+        "half-jpeg",
+        "half-png",
+        "million-px",
+        "bomb-for-pillow",
+        "above-our-limit",
+        "zip-bomb",
+        "words",
+        "png-called-jpeg",
+        "text",
+        "gif",
+        "empty",
     ],
 )
 def test_a_bad_picture_is_refused_in_one_line(data, kind, status, word, http):
