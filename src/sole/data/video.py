@@ -130,7 +130,7 @@ def read_clip(path: Path | str, start_s: float, n_frames: int) -> np.ndarray:
             raise VideoError(f"{path}: the stream has no time base, so nothing can be found in it")
         container.seek(int(start_s / stream.time_base), stream=stream)
         wanted = (
-            frame.to_ndarray(format="rgb24")
+            frame.to_ndarray(format="rgb24", threads=_threads(frame))
             for frame in container.decode(stream)
             if frame.time is not None and frame.time >= start_s - half_frame_s
         )
@@ -166,9 +166,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         name = str(path.absolute())
         with av.open(name, options=options, metadata_errors="replace") as container:
             stream = _video_stream(container, path)
-            # Threads wait for each other longer than a small picture takes: 2.5 times slower.
-            small = stream.width * stream.height < _THREADED_FROM_PIXELS
-            stream.thread_type = "NONE" if small else "AUTO"
+            stream.thread_type = "NONE" if _threads(stream) == 1 else "AUTO"
             yield container, stream
 
 
@@ -178,7 +176,10 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
         raise VideoError(f"{path}: not a video (it is a {kind.removesuffix('_pipe')} file)")
     if not container.streams.video:
         raise VideoError(f"{path}: no video stream in it (sound only?)")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise VideoError(f"{path}: damaged, or in a format that FFmpeg here cannot decode")
+    return stream
 
 
 def _frame_rate(stream: VideoStream, path: Path) -> float:
@@ -220,8 +221,15 @@ def _frames_of(packet: av.Packet, path: Path, n_before: int) -> list[VideoFrame]
         ) from error
 
 
+def _threads(picture: VideoStream | VideoFrame) -> int:
+    """Threads that FFmpeg may use, 0 its own choice: on small pictures they wait for each other."""
+    return 1 if picture.width * picture.height < _THREADED_FROM_PIXELS else 0
+
+
 def _as_rgb(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    scaled = frame.reformat(size[0], size[1], format="rgb24", interpolation="AREA")
+    scaled = frame.reformat(
+        size[0], size[1], format="rgb24", interpolation="AREA", threads=_threads(frame)
+    )
     picture = scaled.to_ndarray()
     quarter_turns = round(frame.rotation / 90) % 4  # both count against the clock
     return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
