@@ -59,8 +59,8 @@ class RlConfig(Config):
     """An episode counts as judged successful when its success probability ever reaches this."""
     eval_episodes: int = Field(default=20, gt=0)
     """Episodes of each evaluation (fixed layouts, truth only)."""
-    eval_deterministic: bool = False
-    """Evaluate the mean action; SAC learns a stochastic policy, and that is what is evaluated."""
+    eval_deterministic: bool = True
+    """Evaluate the mean action, as is usual; without it actions are sampled, as in exploration."""
     eval_every: int = Field(default=96, gt=0)
     """Training episodes between evaluations."""
     checkpoint_every: int = Field(default=48, gt=0)

@@ -58,7 +58,7 @@ class ExampleSettings:
     perturbation: float = 15.0
     wild_share: float = 0.1
     think_share: float = 0.5
-    mismatch_share: float = 0.1
+    mismatch_share: float = 0.02
     regress_share: float = 0.2
     single_view_share: float = 0.08
     label_sigma: float = 3.0
