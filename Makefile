@@ -52,7 +52,7 @@ NEGATIVES := metaworld/push-back metaworld/plate-slide-side metaworld/button-pre
   metaworld/coffee-pull metaworld/plate-slide-back-side metaworld/button-press-topdown-wall \
   metaworld/reach-wall worlds/faucet-turn-left worlds/window-close worlds/drawer-close \
   worlds/door-close worlds/handle-press worlds/lever-pull worlds/button-press
-nano: $(STAMP) system ## train the model from nothing as the shipped one was (two to three hours)
+nano: $(STAMP) system ## train a model from nothing the way of the shipped one (two to three hours)
 	$(BIN)/sole synth --suite metaworld --out data/metaworld
 	$(BIN)/sole synth --suite worlds --episodes-per-task 46 --seed 1 --out data/worlds
 	$(BIN)/sole sft --data data/metaworld data/worlds --run-dir runs/nano
