@@ -177,8 +177,8 @@ def test_an_unknown_way_of_thinking_is_refused():
 
 
 def make_folder(folder):
-    for name in ("config.json", "model.safetensors"):
-        (folder / name).touch()
+    (folder / "config.json").write_text('{"model_type": "sole_nano"}')
+    (folder / "model.safetensors").touch()
     return str(folder)
 
 

@@ -62,8 +62,8 @@ class ScoreConfig(Config):
     """Of the random control."""
     calibration: Path | None = None
     """A file of sole calibrate, made for this model with these settings (--no-think, or not)."""
-    device: str = "cpu"
-    """Where the model runs: cpu or cuda."""
+    device: str = "auto"
+    """cpu, cuda or mps; auto: nano on the cpu, other models on a GPU when there is one."""
     out: Path | None = None
     """Write the scores: .parquet (one row per frame of the video) or .json."""
     overlay: Path | None = None
@@ -153,7 +153,7 @@ def _read(config: ScoreConfig) -> Episode:
 
 
 def _device(config: ScoreConfig) -> dict[str, str]:
-    return {} if config.device == "cpu" else {"device": config.device}
+    return {} if config.device == "auto" else {"device": config.device}
 
 
 def _spread(n_frames: int, max_frames: int) -> np.ndarray:

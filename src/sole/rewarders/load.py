@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sole.errors import ConfigError, ModelError
+from sole.models.hf.names import ModelName, model_type, parse_name
 from sole.rewarders.base import RewardModel
 from sole.rewarders.calibrated import Calibrated, load_calibration
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 
 CHOICES = ("nano", "ramp", "random", "constant:50", "oracle")
-_CHECKPOINT_FILES = ("config.json", "model.safetensors")
+NANO_TYPE = "sole_nano"
 THINKING = ("always", "fast", "auto")
 Think = Literal["always", "fast", "auto"]
 
@@ -30,17 +31,19 @@ def load_reward_model(
     """Make the reward model that ``name`` stands for.
 
     Args:
-        name: ``nano`` (the weights that ship), the folder of a nano checkpoint, the address of a
-            ``sole serve`` (``http://...``; its token is taken from SOLE_TOKEN), or a control:
-            ``ramp``, ``random``, ``constant:50`` (any percent), ``oracle``.
+        name: ``nano`` (the weights that ship), the folder of a checkpoint, a vision-language model
+            on Hugging Face (``Qwen/Qwen3-VL-2B-Instruct``; ``@REVISION`` and ``:published`` may
+            follow), the address of a ``sole serve`` (``http://...``; its token is taken from
+            SOLE_TOKEN), or a control: ``ramp``, ``random``, ``constant:50`` (any percent),
+            ``oracle``. Whether a folder is nano's says ``model_type`` in its config.json.
         think: ``always`` writes reasoning at every scored frame, ``fast`` only reads numbers;
             ``auto`` is fast, and whoever shows a score to people asks ``model.thinking()``. True
             stands for ``always``, False for ``fast``.
         every: Score every this many frames; controls are free and ignore it.
-        seed: Of the random walk; the others are deterministic.
+        seed: Of the random walk, and of the draws of ``:published``; the others draw nothing.
         calibration: A file of ``sole calibrate``, made for this model with these settings; its
             numbers are then calibrated.
-        options: Further settings of the nano model (``device``, ``from_zero_weight``).
+        options: Further settings of a model that looks (``device``, ``from_zero_weight``).
 
     Raises:
         ConfigError: If there is no such model (the message lists those there are), the folder
@@ -64,14 +67,28 @@ def load_reward_model(
 
 
 def _load(name: str, think: str, every: int, seed: int, **options: Any) -> RewardModel:
-    if name == "nano" or Path(name).is_dir():
+    if name == "nano":
         return _load_sole(name, think=think == "always", every=every, **options)
     if name.startswith(("http://", "https://")):
         return _connect(name, think, every, **options)
     control = _control(name, seed)
-    if control is None:
-        raise ConfigError(_unknown(name))
-    return control
+    if control is not None:
+        return control
+    parts = parse_name(name)
+    if parts.is_folder and model_type(Path(parts.where)) == NANO_TYPE:
+        if parts.revision or parts.preset:
+            raise ConfigError(f"model {name}: a nano folder has neither revisions nor presets")
+        return _load_sole(name, think=think == "always", every=every, **options)
+    if parts.is_folder or parts.is_hub_name:
+        return _load_vlm(parts, think=think == "always", every=every, seed=seed, **options)
+    raise ConfigError(_unknown(name))
+
+
+def _load_vlm(name: ModelName, **options: Any) -> RewardModel:
+    # Imported only now: torch and transformers take seconds that the controls do not need.
+    from sole.rewarders.vlm import load_vlm
+
+    return load_vlm(name, **options)
 
 
 def _connect(url: str, think: str, every: int, **options: Any) -> RewardModel:
@@ -96,10 +113,9 @@ def _connect(url: str, think: str, every: int, **options: Any) -> RewardModel:
 
 
 def _load_sole(name: str, **options: Any) -> RewardModel:
-    lacking = [f for f in _CHECKPOINT_FILES if name != "nano" and not (Path(name) / f).is_file()]
-    if lacking:
+    if name != "nano" and not (Path(name) / "model.safetensors").is_file():
         raise ConfigError(
-            f"model {name}: no {' and no '.join(lacking)} in this folder; expected a checkpoint as "
+            f"model {name}: no model.safetensors in this folder; expected a checkpoint as "
             "save_pretrained writes it (sole sft: the folder it names when it is done)"
         )
     # Imported only now: torch and transformers take seconds that the controls do not need.
@@ -136,5 +152,6 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, CHOICES, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     missing = " (and there is no such folder)" if "/" in name else ""
-    choices = ", ".join([*CHOICES, "a folder", "http://HOST:PORT"])
+    others = ("a folder", "ORGANISATION/MODEL on Hugging Face", "http://HOST:PORT")
+    choices = ", ".join([*CHOICES, *others])
     return f"no reward model {name!r}{missing}{hint} Choose from: {choices}"

@@ -196,15 +196,23 @@ def _merge(chained: Answer, fresh: Answer, weight: float) -> StepScore:
         return StepScore(
             None, reasoning=reply.reasoning, error=reply.error or "the reply has no number"
         )
-    spread = fuse(chained.spread or 0.0, fresh.spread or 0.0, weight)
+    spread = _fuse_known(chained.spread, fresh.spread, weight)
     apart = abs(chained.progress - fresh.progress) / 2
-    success = fuse(chained.success_probability or 0.0, fresh.success_probability or 0.0, weight)
     return StepScore(
         progress=float(np.clip(fuse(chained.progress, fresh.progress, weight), -100, 100)),
-        success_probability=float(success),
+        success_probability=_fuse_known(
+            chained.success_probability, fresh.success_probability, weight
+        ),
         reasoning=reply.reasoning,
-        uncertainty=float(np.hypot(spread, apart)),
+        uncertainty=None if spread is None else float(np.hypot(spread, apart)),
     )
+
+
+def _fuse_known(chained: float | None, fresh: float | None, weight: float) -> float | None:
+    """Mix two values of a read-out; what a model does not say stays unsaid."""
+    if chained is None or fresh is None:
+        return None
+    return float(fuse(chained, fresh, weight))
 
 
 def _check_views(views: Mapping[str, np.ndarray]) -> None:

@@ -77,7 +77,9 @@ def listen(host: str, port: int) -> socket.socket:
 def _load(config: ServeConfig) -> RewardModel:
     if config.model == "oracle" or config.model.startswith(("http://", "https://")):
         raise ConfigError(f"--model {config.model}: cannot be served; expected nano or a folder")
-    options: dict[str, Any] = {} if config.device == "cpu" else {"device": config.device}
+    options: dict[str, Any] = {} if config.device == "auto" else {"device": config.device}
+    if config.think == "always":  # A model that cannot do otherwise is loaded only this way.
+        options["think"] = "always"
     return load_reward_model(config.model, from_zero_weight=config.from_zero_weight, **options)
 
 

@@ -20,7 +20,7 @@ class ServeConfig(Config):
     """Serve a reward model over HTTP. A token is read from SOLE_TOKEN or --token-file."""
 
     model: str = "nano"
-    """nano, the folder of a nano checkpoint, or a control: ramp, random, constant:50."""
+    """nano, a checkpoint's folder, a model on Hugging Face, or a control: ramp, constant:50."""
     host: str = "127.0.0.1"
     """Address to listen on; one that others can reach needs a token or --insecure."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -31,8 +31,8 @@ class ServeConfig(Config):
     """A file whose first line every client must send as bearer token."""
     insecure: bool = False
     """Let anybody who can reach --host use the model without a token."""
-    device: str = "cpu"
-    """Where the model runs: cpu or cuda."""
+    device: str = "auto"
+    """cpu, cuda or mps; auto: nano on the cpu, other models on a GPU when there is one."""
     from_zero_weight: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of the read that knows no earlier number."""
     licence: str | None = None

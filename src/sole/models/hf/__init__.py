@@ -1,0 +1,1 @@
+"""Any image-text-to-text model of Hugging Face transformers as a reader of progress."""
