@@ -15,7 +15,7 @@ from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
 from sole.sims.registry import make_env, split_of, task_names
 from sole.synth.collect import collect_episode
 from sole.synth.plan import plan_jobs, refuse_held_out
-from sole.synth.policies import POLICIES
+from sole.synth.policies import CONTRARY_POLICIES, POLICIES, policies_of
 from sole.synth.replays import plan_replays, replay
 
 
@@ -45,6 +45,12 @@ def test_plans_are_repeatable_and_use_every_kind_of_policy():
     assert plan[: len(names) * 10] == plan_jobs(names, 10, seed=3)
 
 
+def test_only_suites_with_contrary_experts_are_asked_for_them():
+    worlds = plan_jobs(["worlds/drawer-open"], 400, seed=3)
+    assert {job.policy for job in worlds} == set(POLICIES | CONTRARY_POLICIES)
+    assert not set(policies_of("metaworld")) & set(CONTRARY_POLICIES)
+
+
 class ArmEnv(PointEnv):
     """Four action components, as policies expect."""
 
@@ -69,6 +75,25 @@ def test_policies_give_valid_actions_for_ever(kind):
         assert np.shape(action) == (4,)
         assert np.all(np.isfinite(action))
         env.step(np.clip(action, -1, 1))
+
+
+def test_what_goes_wrong_in_a_world_begins_before_the_task_is_done():
+    names = ["worlds/faucet-turn-left", "worlds/button-press", "worlds/block-push"]
+    records = [
+        collect_episode(name, "push_away", seed, n_frames=26, size_px=32)
+        for name in names
+        for seed in range(4)
+    ]
+    assert all(r.truth is not None for r in records)
+    failed = [not r.truth.true_success.any() for r in records if r.truth is not None]
+    assert sum(failed) >= 4
+
+
+def test_an_expert_in_the_wrong_thing_never_succeeds():
+    for kind in CONTRARY_POLICIES:
+        record = collect_episode("worlds/faucet-turn-left", kind, 3, n_frames=20, size_px=32)
+        assert record.truth is not None
+        assert record.truth.true_progress[-1] < 50
 
 
 def test_expert_succeeds_and_freeze_does_not_move():

@@ -1,11 +1,14 @@
 """Procedural scenes: the contract, determinism, honest truth, experts that succeed."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from sole.errors import SimError
 from sole.sims.base import check_task_env
 from sole.sims.worlds import WORLD_TASKS, WorldEnv, make_world
+from sole.sims.worlds_look import COLOURS
 from sole.sims.worlds_scene import thin_mesh
 from sole.sims.worlds_words import SENTENCES, sentences, split_side
 
@@ -32,9 +35,10 @@ def test_the_expert_succeeds_and_progress_starts_at_zero(name):
     env = make_world(name, 5)
     env.reset(seed=6)
     assert abs(env.truth()[0]) < 1e-6
-    verdicts = run_expert(env, 7)
-    assert verdicts[-1] == (100.0, True)
-    assert all(progress < 100.0 for progress, _ in verdicts[:-1])
+    # A second object may stand in the way: nine in ten layouts succeed, not every single one.
+    verdicts = [run_expert(env, seed) for seed in (7, 8, 9)]
+    assert [one[-1] for one in verdicts].count((100.0, True)) >= 2
+    assert all(progress < 100.0 for one in verdicts for progress, _ in one[:-1])
 
 
 @pytest.mark.parametrize("name", WORLD_TASKS)
@@ -92,7 +96,7 @@ def test_a_resting_hand_changes_nothing():
 def test_pushing_a_puck_the_wrong_way_is_negative_done_fraction():
     env = make_world("puck-slide-forward", 0)
     env.reset(seed=1)
-    env._data.qpos[env._qpos] = -0.5 * env._goal_q
+    env._data.qpos[env._part._qpos] = -0.5 * env._part.goal_q
     _, success, facts = env.truth()
     assert facts["done_fraction"] < -0.25
     assert not success
@@ -117,7 +121,7 @@ def test_the_object_is_visible_from_the_corner_camera():
     env = make_world("drawer-open", 0)
     env.reset(seed=3)
     shown = env.views()["external"].astype(int)
-    env._model.geom_rgba[list(env._target_geoms), 3] = 0.0
+    env._model.geom_rgba[list(env._part.geoms), 3] = 0.0
     hidden = env.views()["external"].astype(int)
     assert np.any(np.abs(shown - hidden) > 20, axis=-1).sum() > 30
 
@@ -135,3 +139,37 @@ def test_thinning_keeps_the_extent_of_a_mesh():
     assert len(kept) <= len(faces)
     assert kept.max() == len(thin) - 1
     assert np.all(np.abs(thin) <= 1.0)
+
+
+def _scenes_with_company(name, *, twin):
+    for seed in range(200):
+        env = make_world(name, seed=seed, size_px=32)
+        if env._other is not None and env._has_twin == twin:
+            yield env
+        env.close()
+
+
+def test_of_two_alike_objects_the_instruction_names_the_colour():
+    env = next(_scenes_with_company("drawer-open", twin=True))
+    for seed in range(5):
+        env.reset(seed=seed)
+        assert any(colour in env.task for colour in COLOURS)
+
+
+def test_the_expert_in_the_other_object_leaves_the_right_one_alone():
+    moved = []
+    for env in itertools.islice(_scenes_with_company("faucet-turn-left", twin=False), 4):
+        env.reset(seed=1)
+        for _ in range(25):
+            env.step(env.wrong_object_action())
+        moved.append(env._other is not None and env._other.done_fraction() > 0.5)
+        assert env.truth()[2]["done_fraction"] == pytest.approx(0.0, abs=0.05)
+    assert sum(moved) >= 3
+
+
+def test_the_opposite_expert_moves_the_object_backwards():
+    env = make_world("slider-move-left", seed=2, size_px=32)
+    env.reset(seed=1)
+    for _ in range(20):
+        env.step(env.opposite_action())
+    assert env.truth()[2]["done_fraction"] < -0.1

@@ -26,8 +26,9 @@ from sole.sims import worlds_movables as movables
 from sole.sims.base import TaskEnv
 from sole.sims.render import FastRenderer
 from sole.sims.staged import fraction, staged_progress
-from sole.sims.worlds_expert import Moment, act
+from sole.sims.worlds_expert import act
 from sole.sims.worlds_look import CAMERA, Look
+from sole.sims.worlds_part import DONE_AT, OTHER, Part
 from sole.sims.worlds_prop import Prop
 from sole.sims.worlds_robot import Robot
 from sole.sims.worlds_scene import Scene
@@ -78,13 +79,14 @@ _BUILDERS: dict[str, Builder] = {
 }
 WORLD_TASKS: tuple[str, ...] = tuple(_BUILDERS)
 
-DONE_AT = 0.9
 REACH_SLACK_M = 0.03
-GOAL_RADIUS_M = 0.04
-_WAY_M = (0.13, 0.2)
 _MAX_DISTRACTORS = 3
 _PLACEMENTS = 20
 _START_CLEAR_M = 0.08
+#: Share of scenes with a second object, and how often that is one of the same kind.
+_COMPANY_SHARE, _TWIN_SHARE = 0.5, 0.35
+#: From the middle of the table to each of two objects.
+_APART_M = (0.15, 0.22)
 
 
 class WorldEnv(TaskEnv):
@@ -115,6 +117,7 @@ class WorldEnv(TaskEnv):
         scene = Scene()
         self.prop = _BUILDERS[env_name](scene, rng)
         self._n_distractors = _add_distractors(scene, rng)
+        other = _add_company(scene, rng, env_name)
         self.task = sentences(env_name, self.prop.thing, goal=self.prop.goal_name)[0]
         self._model = scene.compile()
         self._data = mujoco.MjData(self._model)
@@ -122,14 +125,11 @@ class WorldEnv(TaskEnv):
         self.control_hz = self._robot.control_hz
         self._look = Look(self._model, scene.colours)
         self._renderer: FastRenderer | None = None
-        names = ("motion_x", "motion_y") if self.prop.planar else ("motion",)
-        self._joints = [self._model.joint(name).id for name in names]
-        self._qpos = self._model.jnt_qposadr[self._joints]
-        self._target_geoms = _geoms_below(self._model, self._model.jnt_bodyid[self._joints[0]])
+        self._part = Part(self._model, self._data, self.prop)
+        self._other = None if other is None else Part(self._model, self._data, other, OTHER)
         self.action_space = Box(-1.0, 1.0, (4,), np.float32)
         self.observation_space = Box(-np.inf, np.inf, (17,), np.float32)
         self._n_steps = 0
-        self._goal_q = np.zeros(len(names))
         self._previous = np.zeros(7)
 
     def reset(
@@ -140,23 +140,23 @@ class WorldEnv(TaskEnv):
         rng = self.np_random
         mujoco.mj_resetData(self._model, self._data)
         colour = self._look.redraw(rng)
-        self._set_aside()
+        for part in self._parts:
+            part.set_aside()
         self._robot.start(rng)
         for _ in range(_PLACEMENTS):
             self._place(rng)
             mujoco.mj_forward(self._model, self._data)
-            self._start_reach_m = float(np.linalg.norm(self._handle_m() - self._robot.tip_m()))
+            self._start_reach_m = float(np.linalg.norm(self._part.handle_m() - self._robot.tip_m()))
             if self._start_reach_m > _START_CLEAR_M and self._robot.is_free():
                 break
-        self._start_q = self._data.qpos[self._qpos].copy()
         said = sentences(
             self.env_name, self.prop.thing, goal=self.prop.goal_name,
-            colour=colour if rng.random() < 0.4 else "",
+            colour=colour if rng.random() < 0.4 or self._has_twin else "",
         )  # fmt: skip
         self.task = (options or {}).get("task", str(rng.choice(said)))
         self._n_steps = 0
-        self._goal_m = self._handle_at_goal()
-        self._start_handle_m = self._handle_m().copy()
+        self._goal_m = self._part.handle_at_goal_m()
+        self._start_handle_m = self._part.handle_m().copy()
         self._previous = self._state()
         return self._observation(), {}
 
@@ -182,9 +182,9 @@ class WorldEnv(TaskEnv):
 
     def truth(self) -> tuple[float, bool, Facts]:
         """Staged progress, success (:data:`DONE_AT` of the motion is done), and the facts."""
-        handle, tip = self._handle_m(), self._robot.tip_m()
-        contact, grasped = self._robot.touches(self._target_geoms)
-        done = self._done_fraction()
+        handle, tip = self._part.handle_m(), self._robot.tip_m()
+        contact, grasped = self._robot.touches(self._part.geoms)
+        done = self._part.done_fraction()
         success = done >= DONE_AT
         reach_m = float(np.linalg.norm(handle - tip))
         reached = fraction(self._start_reach_m, reach_m, REACH_SLACK_M)
@@ -211,22 +211,17 @@ class WorldEnv(TaskEnv):
 
     def expert_action(self) -> np.ndarray:
         """What the scripted expert does now: float32 ``(4,)``."""
-        prop, turn = self.prop, self._data.body("prop").xmat.reshape(3, 3)
-        _, gripping = self._robot.touches(self._target_geoms)
-        tip = self._robot.tip_m()
-        moment = Moment(
-            tip=tip,
-            mocap=self._robot.mocap_m() - (self._robot.hand_m() - tip),
-            hook=self._data.site("hook").xpos.copy(),
-            along=self._along(),
-            approach=turn @ np.array(prop.approach),
-            way=prop.way,
-            radius_m=prop.radius_m,
-            gripping=gripping,
-            lowest_m=prop.lowest_m,
-            clear_m=prop.clear_m,
-        )
-        return act(moment)
+        return act(self._part.moment(self._robot))
+
+    def opposite_action(self) -> np.ndarray:
+        """What an expert in the opposite task would do, for example close instead of open."""
+        return act(self._part.moment(self._robot, opposite=True))
+
+    def wrong_object_action(self) -> np.ndarray:
+        """What an expert does who moves the other object; alone on the table, the opposite."""
+        if self._other is None:
+            return self.opposite_action()
+        return act(self._other.moment(self._robot))
 
     def close(self) -> None:
         """Free the renderer."""
@@ -234,66 +229,34 @@ class WorldEnv(TaskEnv):
             self._renderer.close()
             self._renderer = None
 
-    def _set_aside(self) -> None:
-        """Take the object out of the way while the hand finds its place."""
-        self._model.body_pos[self._model.body("prop").id] = (0.0, 0.0, 5.0)
+    @property
+    def _parts(self) -> list[Part]:
+        return [self._part] if self._other is None else [self._part, self._other]
+
+    @property
+    def _has_twin(self) -> bool:
+        """Whether only the colour tells the object from the other one."""
+        return self._other is not None and self._other.prop.thing == self.prop.thing
 
     def _place(self, rng: np.random.Generator) -> None:
-        prop, model = self.prop, self._model
-        root = model.body("prop").id
-        model.body_pos[root] = (rng.uniform(*prop.x_m), rng.uniform(*prop.y_m), 0.0)
-        yaw = rng.uniform(*prop.yaw)
-        model.body_quat[root] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
-        if prop.planar:
-            way_m = rng.uniform(*_WAY_M)
-            self._goal_q = way_m * np.array(prop.push_direction)
-            goal = model.body("goal").id
-            model.body_pos[goal] = model.body_pos[root] + [*self._goal_q, 0.0]
-        else:
-            self._goal_q = np.array([prop.goal])
-            self._data.qpos[self._qpos] = prop.start
-            self._data.qvel[:] = 0.0
-        path = [model.body_pos[root][:2], model.body_pos[root][:2] - np.array([0.0, 0.2])]
-        if prop.planar:
-            path.append(model.body_pos[root][:2] + self._goal_q)
+        self._part_places(rng)
+        path = [point for part in self._parts for point in part.path_m()]
         for index in range(self._n_distractors):
-            body = model.body(f"distractor_{index}").id
+            body = self._model.body(f"distractor_{index}").id
             shown = rng.random() < 0.6
             # An unwanted distractor waits under the table.
-            model.body_pos[body] = (*_away_from(path, rng), 0.0 if shown else -0.5)
+            self._model.body_pos[body] = (*_away_from(path, rng), 0.0 if shown else -0.5)
 
-    def _handle_m(self) -> np.ndarray:
-        return self._data.site("handle").xpos
-
-    def _handle_at_goal(self) -> np.ndarray:
-        scratch = mujoco.MjData(self._model)
-        scratch.qpos[:] = self._data.qpos
-        scratch.qpos[self._qpos] = self._goal_q
-        mujoco.mj_kinematics(self._model, scratch)
-        return scratch.site("handle").xpos.copy()
-
-    def _done_fraction(self) -> float:
-        now = self._data.qpos[self._qpos]
-        if self.prop.planar:
-            way_m = float(np.linalg.norm(self._goal_q - self._start_q))
-            # 0.9 of the motion is then exactly the edge of the goal.
-            slack_m = max(GOAL_RADIUS_M - 0.1 * way_m, 0.0) / (DONE_AT)
-            return fraction(way_m, float(np.linalg.norm(self._goal_q - now)), slack_m)
-        done = float((now - self._start_q)[0] / (self._goal_q - self._start_q)[0])
-        return float(np.clip(done, -1.5, 1.0))
-
-    def _along(self) -> np.ndarray:
-        if self.prop.planar:
-            gap = self._goal_q - self._data.qpos[self._qpos]
-            return np.array([*gap, 0.0]) / max(float(np.linalg.norm(gap)), 1e-6)
-        joint = self._joints[0]
-        axis = self._data.xaxis[joint] * np.sign(self.prop.goal - self.prop.start)
-        if self._model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE:
-            axis = np.cross(axis, self._data.site("hook").xpos - self._data.xanchor[joint])
-        return axis / max(float(np.linalg.norm(axis)), 1e-6)
+    def _part_places(self, rng: np.random.Generator) -> None:
+        if self._other is None:
+            self._part.place(rng)
+            return
+        side = float(rng.choice([-1.0, 1.0]))
+        self._part.place(rng, side * rng.uniform(*_APART_M))
+        self._other.place(rng, -side * rng.uniform(*_APART_M))
 
     def _state(self) -> np.ndarray:
-        return np.array([*self._robot.hand_m(), self._robot.opening(), *self._handle_m()])
+        return np.array([*self._robot.hand_m(), self._robot.opening(), *self._part.handle_m()])
 
     def _observation(self) -> np.ndarray:
         state = np.concatenate([self._state(), self._previous, self._goal_m])
@@ -329,6 +292,15 @@ def _add_distractors(scene: Scene, rng: np.random.Generator) -> int:
     return count
 
 
+def _add_company(scene: Scene, rng: np.random.Generator, env_name: str) -> Prop | None:
+    """Add a second object of some kind, or none."""
+    if rng.random() >= _COMPANY_SHARE:
+        return None
+    other_name = env_name if rng.random() < _TWIN_SHARE else str(rng.choice(WORLD_TASKS))
+    scene.begin_object(OTHER)
+    return _BUILDERS[other_name](scene, rng)
+
+
 def _away_from(path: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """Return a place on the table at least 25 cm from every point of ``path`` (best of 20)."""
     best, best_m = np.array([0.4, 0.9]), 0.0
@@ -340,12 +312,3 @@ def _away_from(path: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
         if distance_m > best_m:
             best, best_m = place, distance_m
     return best
-
-
-def _geoms_below(model: mujoco.MjModel, body: int) -> frozenset[int]:
-    """Return the geoms of a body and of everything that hangs on it."""
-    below = {int(body)}
-    for child in range(int(body) + 1, model.nbody):
-        if int(model.body_parentid[child]) in below:
-            below.add(child)
-    return frozenset(g for g in range(model.ngeom) if int(model.geom_bodyid[g]) in below)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from sole.sims.worlds_part import OTHER
+
 Rng = np.random.Generator
 
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -41,16 +43,18 @@ class Look:
         )  # fmt: skip
 
     def redraw(self, rng: Rng) -> str:
-        """Draw new colours, light and camera; return the name of the object's colour."""
+        """Draw new colours, light and camera; return the name of the object's colour.
+
+        A second object never has that colour, so that its name and colour tell the two apart.
+        """
         names = list(COLOURS)
-        body, accent, goal = (names[i] for i in rng.choice(len(names), 3, replace=False))
-        tints = {name: _near(COLOURS[name], rng) for name in (body, accent, goal)}
-        frame = _near(COLOURS[str(rng.choice(names))], rng)
-        palette = {"body": tints[body], "accent": tints[accent], "goal": tints[goal],
-                   "frame": frame, "glass": np.array(_GLASS)}  # fmt: skip
+        body, palette = _palette(names, rng)
+        _, others = _palette([name for name in names if name != body], rng)
+        palette |= {OTHER + slot: rgb for slot, rgb in others.items()}
         for geom, slot in self._slots.items():
-            rgb = _near(COLOURS[str(rng.choice(names))], rng) if slot == "other" else palette[slot]
-            self._model.geom_rgba[geom] = (*rgb, 0.5 if slot == "glass" else 1.0)
+            known = palette.get(slot)
+            rgb = _near(COLOURS[str(rng.choice(names))], rng) if known is None else known
+            self._model.geom_rgba[geom] = (*rgb, 0.5 if slot.endswith("glass") else 1.0)
         self._restore_room()
         if rng.random() < 0.5:
             self._vary_room(rng)
@@ -71,6 +75,14 @@ class Look:
         model.light_diffuse[:] *= rng.uniform(0.6, 1.4)
         model.light_dir[:] += rng.uniform(-0.3, 0.3, model.light_dir.shape)
         model.vis.headlight.ambient[:] *= rng.uniform(0.75, 1.25)
+
+
+def _palette(names: list[str], rng: Rng) -> tuple[str, dict[str, np.ndarray]]:
+    """The main colour's name, and the colour of every slot of one object."""
+    body, accent, goal = (names[i] for i in rng.choice(len(names), 3, replace=False))
+    slots = {"body": body, "accent": accent, "goal": goal, "frame": str(rng.choice(names))}
+    tints = {slot: _near(COLOURS[name], rng) for slot, name in slots.items()}
+    return body, tints | {"glass": np.array(_GLASS)}
 
 
 def _near(rgb: tuple[float, float, float], rng: Rng) -> np.ndarray:

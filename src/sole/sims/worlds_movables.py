@@ -165,7 +165,7 @@ def _goal_mark(scene: Scene, rng: Rng):
 def _goal_rack(scene: Scene, rng: Rng, direction, wide: float, tall: float, bars=False) -> None:
     goal = scene.free_standing("goal")
     angle = math.atan2(direction[1], direction[0]) - math.pi / 2
-    turned = goal.add_body(name="rack")
+    turned = goal.add_body(name=f"{goal.name}_rack")
     turned.quat = [math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2)]
     thin = 0.007
     if not bars:

@@ -34,7 +34,7 @@ class Robot:
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData):
         self._model, self._data = model, data
         self._arm = np.array([a for j, a in enumerate(model.jnt_qposadr)
-                              if not model.joint(j).name.startswith("motion")])  # fmt: skip
+                              if "motion" not in model.joint(j).name])  # fmt: skip
         hand = model.body("right_hand").id
         self._side = {}
         for body in range(model.nbody):

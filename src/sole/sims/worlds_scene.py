@@ -50,25 +50,31 @@ class Scene:
     Attributes:
         root: Body of the task's object; its pose on the table is redrawn at every reset. Its
             front faces the robot (-y).
-        colours: Geom name -> colour slot (``body``, ``accent``, ``frame``, ``goal``).
+        colours: Geom name -> colour slot (``body``, ``accent``, ``frame``, ``goal``), behind the
+            prefix of the object it belongs to.
     """
 
     def __init__(self) -> None:
         self.spec = _room_spec().copy()
-        self.root = self.spec.worldbody.add_body(name="prop")
         self.colours: dict[str, str] = {}
+        self.begin_object("")
+
+    def begin_object(self, prefix: str) -> None:
+        """Start another object: what is built from now on is named, and coloured, apart."""
+        self._prefix = prefix
+        self.root = self.spec.worldbody.add_body(name=f"{prefix}prop")
 
     def body(self, name: str, parent: mujoco.MjsBody | None = None, pos: Vector = (0, 0, 0)):
         """Add a body (weightless in the scene's gravity) under ``parent`` (default: the root)."""
         # Meta-World's compiler settings take inertia from collision geoms only; ours is explicit.
         return (parent or self.root).add_body(
-            name=name, pos=pos, gravcomp=1.0,
+            name=self._prefix + name, pos=pos, gravcomp=1.0,
             mass=0.3, inertia=(2e-3, 2e-3, 2e-3), explicitinertial=True,
         )  # fmt: skip
 
     def free_standing(self, name: str) -> mujoco.MjsBody:
         """Add a body to the world that does not move with the root: a goal or a distractor."""
-        return self.spec.worldbody.add_body(name=name)
+        return self.spec.worldbody.add_body(name=self._prefix + name)
 
     def box(self, body, pos: Vector, half: Vector, colour: str, *, solid: bool = True, tilt=None):
         """Add a box with these half sizes in metres; ``tilt`` is (axis, angle in radians)."""
@@ -87,7 +93,7 @@ class Scene:
 
     def _add(self, body, shape, pos, size, colour, solid, tilt) -> None:
         name = f"prop_{len(self.colours)}_{body.name}"
-        self.colours[name] = colour
+        self.colours[name] = self._prefix + colour
         quat = np.array([1.0, 0.0, 0.0, 0.0])
         if tilt is not None:
             mujoco.mju_axisAngle2Quat(quat, np.asarray(tilt[0], float), tilt[1])
@@ -101,21 +107,23 @@ class Scene:
         """Let ``body`` turn about ``axis`` through its origin within ``reach`` (radians)."""
         low, high = sorted(reach)
         body.add_joint(
-            name=name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=axis, range=(low, high),
-            limited=True, damping=0.4, frictionloss=0.15, armature=0.01,
+            name=self._prefix + name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=axis,
+            range=(low, high), limited=True, damping=0.4, frictionloss=0.15, armature=0.01,
         )  # fmt: skip
 
     def slide(self, body, axis: Vector, reach: tuple[float, float], name: str = "motion") -> None:
         """Let ``body`` slide along ``axis`` within ``reach`` (metres)."""
         low, high = sorted(reach)
         body.add_joint(
-            name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis, range=(low, high),
-            limited=True, damping=80.0, frictionloss=1.0, armature=0.2,
+            name=self._prefix + name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis,
+            range=(low, high), limited=True, damping=80.0, frictionloss=1.0, armature=0.2,
         )  # fmt: skip
 
     def point(self, body, name: str, pos: Vector) -> None:
         """Add an invisible reference point (``handle`` or ``hook``) to a body."""
-        body.add_site(name=name, pos=pos, size=(0.005, 0.005, 0.005), group=HIDDEN_GROUP)
+        body.add_site(
+            name=self._prefix + name, pos=pos, size=(0.005, 0.005, 0.005), group=HIDDEN_GROUP
+        )
 
     def compile(self) -> mujoco.MjModel:
         """Return the compiled scene with Meta-World's weld between mocap and hand."""

@@ -10,7 +10,7 @@ import numpy as np
 from sole.data.episode import Episode, Facts, Truth
 from sole.sims.base import TaskEnv
 from sole.sims.registry import make_env
-from sole.synth.policies import POLICIES
+from sole.synth.policies import ALL_POLICIES
 
 #: Frames per second of a recorded episode: an agent's decision (6 Meta-World steps) is one frame.
 FRAME_HZ = 80 / 6
@@ -33,7 +33,7 @@ def collect_episode(
 
     Args:
         env_name: Full name, for example ``metaworld/drawer-open``.
-        policy: A key of :data:`sole.synth.policies.POLICIES`.
+        policy: A key of :data:`sole.synth.policies.ALL_POLICIES`.
         seed: Seeds the task's layout and the policy's random numbers.
         size_px: Height and width of the frames.
         n_frames: Frames recorded, the first one before any action.
@@ -44,7 +44,7 @@ def collect_episode(
     env.reset(seed=seed, options=options)
     per_frame = max(round(env.control_hz / FRAME_HZ), 1)
     n_steps = (n_frames - 1) * per_frame
-    acting = POLICIES[policy][0](env, rng, n_steps)
+    acting = ALL_POLICIES[policy][0](env, rng, n_steps)
     views, truths, actions, proprio = [env.views()], [env.truth()], [], [env.proprio()]
     for _ in range(n_frames - 1):
         for _ in range(per_frame):

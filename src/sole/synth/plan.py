@@ -11,7 +11,7 @@ import numpy as np
 from sole.errors import ConfigError
 from sole.sims.metaworld_tasks import TASKS
 from sole.sims.registry import split_of
-from sole.synth.policies import POLICIES
+from sole.synth.policies import policies_of
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,19 @@ def plan_jobs(env_names: Sequence[str], episodes_per_task: int, seed: int) -> li
     """Draw policies, layouts, wordings and looks; task-major, so that any prefix is balanced.
 
     Half of the episodes keep the suite's stock look; the others get redrawn colours and a slightly
-    moved camera. The kinds of policy follow their shares in :data:`POLICIES`.
+    moved camera. The kinds of policy follow their shares in
+    :func:`~sole.synth.policies.policies_of`.
     """
     rng = np.random.default_rng(seed)
-    kinds = list(POLICIES)
-    shares = np.array([POLICIES[kind][1] for kind in kinds])
     jobs = []
     for round_number in range(episodes_per_task):
         for env_name in env_names:
-            kind = str(rng.choice(kinds, p=shares / shares.sum()))
+            suite, _, name = env_name.partition("/")
+            kinds = policies_of(suite)
+            shares = np.array([share for _, share in kinds.values()])
+            kind = str(rng.choice(list(kinds), p=shares / shares.sum()))
             episode_seed = int(rng.integers(1, 2**31))
             options: dict[str, Any] = {}
-            suite, _, name = env_name.partition("/")
             if suite == "metaworld":
                 wordings = (TASKS[name].sentence, *TASKS[name].paraphrases)
                 options["task"] = str(rng.choice(wordings))

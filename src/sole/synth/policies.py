@@ -8,6 +8,7 @@ perturb-and-recover, ROVER's levels of expertise, and what RL agents do when the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -41,34 +42,36 @@ def expert_then_random(
     env: TaskEnv, rng: np.random.Generator, n_steps: int
 ) -> Iterator[np.ndarray]:
     """The expert up to a random moment, then random motion: progress is made and lost."""
-    switch, drift = rng.uniform(0.15, 0.7) * n_steps, _walk(rng)
-    step = 0
+    turned = _turning_point(env, rng, n_steps, (0.15, 0.7))
+    drift = _walk(rng)
     while True:
-        yield env.expert_action() if step < switch else next(drift)
-        step += 1
+        yield next(drift) if turned() else env.expert_action()
 
 
 def perturb_and_recover(
     env: TaskEnv, rng: np.random.Generator, n_steps: int
 ) -> Iterator[np.ndarray]:
     """Expert, a burst of random motion, expert again (SOLE-R1's non-expert synthesis)."""
-    start = rng.uniform(0.1, 0.5) * n_steps
-    end, drift = start + rng.uniform(0.1, 0.3) * n_steps, _walk(rng)
-    step = 0
+    turned = _turning_point(env, rng, n_steps, (0.1, 0.5))
+    left, drift = rng.uniform(0.1, 0.3) * n_steps, _walk(rng)
+    while not turned():
+        yield env.expert_action()
+    while left > 0:
+        yield next(drift)
+        left -= 1
     while True:
-        yield next(drift) if start <= step < end else env.expert_action()
-        step += 1
+        yield env.expert_action()
 
 
 def stop_short(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
     """The expert, who freezes before the task is done and stays there."""
-    stop, step = rng.uniform(0.1, 0.5) * n_steps, 0
+    turned = _turning_point(env, rng, n_steps, (0.1, 0.5), after_success=0.0)
     last = np.zeros(4)
+    while not turned():
+        last = np.asarray(env.expert_action(), float)
+        yield last
     while True:
-        if step < stop:
-            last = np.asarray(env.expert_action(), float)
-        yield last if step < stop else np.array([0.0, 0.0, 0.0, last[3]])
-        step += 1
+        yield np.array([0.0, 0.0, 0.0, last[3]])
 
 
 def freeze(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
@@ -80,16 +83,16 @@ def freeze(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.
 
 def undo(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
     """The expert, then its own motions backwards: what was reached is given up again."""
-    turn, past, step = rng.uniform(0.35, 0.7) * n_steps, [], 0
+    turned = _turning_point(env, rng, n_steps, (0.35, 0.7), after_success=0.4)
+    past: list[np.ndarray] = []
     while True:
-        if step < turn or not past:
+        if turned() and past:
+            back = past.pop()
+            yield np.array([*(-back[:3]), back[3]])
+        else:
             action = np.asarray(env.expert_action(), float)
             past.append(action)
             yield action
-        else:
-            back = past.pop()
-            yield np.array([*(-back[:3]), back[3]])
-        step += 1
 
 
 def near_miss(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
@@ -103,45 +106,42 @@ def near_miss(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[
 
 def hover(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
     """The expert held up in the air over the object: close to it, never touching."""
-    lift, begin, step = rng.uniform(0.5, 1.0), rng.uniform(0.1, 0.35) * n_steps, 0
+    lift = rng.uniform(0.5, 1.0)
+    turned = _turning_point(env, rng, n_steps, (0.1, 0.35), highest=35.0, after_success=0.0)
     while True:
         action = np.asarray(env.expert_action(), float)
-        if step >= begin:
+        if turned():
             action[2] = max(action[2], 0.0) if rng.random() < 0.5 else lift
         yield action
-        step += 1
 
 
 def wrong_direction(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
     """The expert up to contact or so, then its horizontal motion reversed: the task is undone."""
-    turn, step = rng.uniform(0.2, 0.5) * n_steps, 0
+    turned = _turning_point(env, rng, n_steps, (0.2, 0.5))
     while True:
         action = np.asarray(env.expert_action(), float)
-        if step >= turn:
+        if turned():
             action[:2] *= -1.0
         yield action
-        step += 1
 
 
 def grasp_and_drop(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
     """The expert, whose gripper opens at a random moment and stays open."""
-    moment, step = rng.uniform(0.3, 0.6) * n_steps, 0
+    turned = _turning_point(env, rng, n_steps, (0.3, 0.6), after_success=0.0)
     while True:
         action = np.asarray(env.expert_action(), float)
-        if step >= moment:
+        if turned():
             action[3] = OPEN
         yield action
-        step += 1
 
 
 def push_away(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
     """The expert until near the object, then a long straight shove in some direction."""
-    turn, step = rng.uniform(0.2, 0.45) * n_steps, 0
+    turned = _turning_point(env, rng, n_steps, (0.2, 0.45), after_success=0.1)
     angle = rng.uniform(0, 2 * np.pi)
     shove = np.array([np.cos(angle), np.sin(angle), rng.uniform(-0.3, 0.2), CLOSED])
     while True:
-        yield env.expert_action() if step < turn else shove
-        step += 1
+        yield shove if turned() else env.expert_action()
 
 
 def elsewhere(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
@@ -154,6 +154,37 @@ def elsewhere(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[
             yield np.array([*(heading[:3] + rng.normal(0, 0.15, 3)), rng.choice([OPEN, CLOSED])])
         heading[:3] = rng.normal(0, 1, 3)
         heading /= np.linalg.norm(heading)
+
+
+def wrong_object(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
+    """A flawless expert, but with the other object in the scene; alone on the table, `opposite`."""
+    assert isinstance(env, Contrary)
+    while True:
+        yield env.wrong_object_action()
+
+
+def opposite(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
+    """A flawless expert in the opposite task: turns left for right, shuts what was to be opened."""
+    assert isinstance(env, Contrary)
+    if rng.random() < 0.5:
+        turned = _turning_point(env, rng, n_steps, (0.1, 0.6))
+        while not turned():
+            yield env.expert_action()
+    while True:
+        yield env.opposite_action()
+
+
+@runtime_checkable
+class Contrary(Protocol):
+    """A task whose simulator also has experts in doing the wrong thing."""
+
+    def wrong_object_action(self) -> np.ndarray:
+        """The action ``(4,)`` of an expert who takes another object for the one that was named."""
+        ...
+
+    def opposite_action(self) -> np.ndarray:
+        """The action ``(4,)`` of an expert who moves the right object the wrong way."""
+        ...
 
 
 #: Kind -> (policy, its share of a data set).
@@ -173,6 +204,55 @@ POLICIES: dict[str, tuple[Policy, float]] = {
     "elsewhere": (elsewhere, 0.02),
     "freeze": (freeze, 0.01),
 }
+
+#: The same for kinds that only a :class:`Contrary` environment can act out.
+CONTRARY_POLICIES: dict[str, tuple[Policy, float]] = {
+    "wrong_object": (wrong_object, 0.12),
+    "opposite": (opposite, 0.08),
+}
+ALL_POLICIES = POLICIES | CONTRARY_POLICIES
+
+
+def policies_of(suite: str) -> dict[str, tuple[Policy, float]]:
+    """The kinds that a suite can act out.
+
+    Example:
+        >>> "wrong_object" in policies_of("worlds"), "wrong_object" in policies_of("metaworld")
+        (True, False)
+    """
+    return ALL_POLICIES if suite == "worlds" else POLICIES
+
+
+def _turning_point(
+    env: TaskEnv,
+    rng: np.random.Generator,
+    n_steps: int,
+    latest: tuple[float, float],
+    *,
+    highest: float = 95.0,
+    after_success: float = 0.2,
+) -> Callable[[], bool]:
+    """Make a question asked once a step, before acting: has the wrong part begun?
+
+    It begins at a share of the episode drawn from ``latest``. The experts of our own worlds are
+    done in half an episode, and what goes wrong afterwards is not seen; there it begins earlier
+    when true progress reaches a level drawn up to ``highest`` (with probability ``after_success``:
+    when the task is done).
+    """
+    time = rng.uniform(*latest) * n_steps
+    level = np.inf
+    if isinstance(env, Contrary):
+        level = 100.0 if rng.random() < after_success else rng.uniform(5.0, highest)
+        time = max(time, 0.7 * n_steps)
+    asked, begun = 0, False
+
+    def has_begun() -> bool:
+        nonlocal asked, begun
+        begun = begun or asked >= time or (level < np.inf and env.truth()[0] >= level)
+        asked += 1
+        return begun
+
+    return has_begun
 
 
 def _walk(rng: np.random.Generator) -> Iterator[np.ndarray]:
