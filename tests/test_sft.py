@@ -25,6 +25,7 @@ from sole.train.examples import (
     ExampleSettings,
     _chain,
     augment,
+    keep_on_disk,
     number_label,
     prepare,
 )
@@ -34,9 +35,20 @@ TOKENIZER = train_tokenizer(["Task: push the puck to the goal."] * 3, 600)
 
 
 def sampler(**changes) -> ExampleSampler:
-    episodes = prepare([make_example_episode(8, 96, seed=s) for s in range(3)])
+    episodes = list(prepare([make_example_episode(8, 96, seed=s) for s in range(3)]))
     settings = ExampleSettings(episodes_per_batch=2, moments_per_episode=3, **changes)
     return ExampleSampler(episodes, TOKENIZER, settings, seed=1, n_image_tokens=18)
+
+
+def test_episodes_kept_on_disk_are_the_same_and_leave_no_file(tmp_path):
+    made = list(prepare([make_example_episode(8, 96, seed=s) for s in range(3)]))
+    kept = keep_on_disk(made, tmp_path)
+    assert [one.task for one in kept] == [one.task for one in made]
+    for one, other in zip(made, kept, strict=True):
+        np.testing.assert_array_equal(one.tiles, other.tiles)
+        assert isinstance(other.tiles, np.memmap)
+    assert list(tmp_path.iterdir()) == []
+    assert keep_on_disk([], tmp_path) == []
 
 
 @pytest.mark.parametrize("think", [0.0, 1.0])
@@ -137,7 +149,7 @@ def test_a_mismatched_instruction_is_worth_nothing_and_said_to_be_another_task()
     episodes = [make_example_episode(8, 96, seed=s) for s in range(4)]
     kinds = [replace(e, env_name=f"fake/{s}", task=f"task {s}") for s, e in enumerate(episodes)]
     settings = ExampleSettings(mismatch_share=1.0, think_share=1.0, perturbed_share=0.0)
-    made = ExampleSampler(prepare(kinds), TOKENIZER, settings, seed=0, n_image_tokens=18)
+    made = ExampleSampler(list(prepare(kinds)), TOKENIZER, settings, seed=0, n_image_tokens=18)
     batch = made.batch(0)
     texts = [TOKENIZER.decode(ids) for ids in batch.input_ids]
     told = [bool("another task" in text) for text in texts]

@@ -6,9 +6,12 @@ batches it would have seen. Several moments of one episode share their encoded t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +27,7 @@ from sole.synth.reasoning import write_reasoning
 
 _ROWS = ("external", "wrist")
 _IGNORED = -100
+_NO_TILES = np.zeros(0, np.uint8)
 _LOSS_POINTS = 3.0  # a fall of true progress between two frames that is worth being shown
 MISMATCH_REASONING = "this is another task. nothing done here helps it. nothing is done yet."
 
@@ -89,13 +93,33 @@ class Batch:
     number_labels: Tensor
 
 
-def prepare(episodes: Iterable[Episode], tile_px: int = 96) -> list[TrainingEpisode]:
-    """Keep what training needs of episodes that carry facts.
+def prepare(episodes: Iterable[Episode], tile_px: int = 96) -> Iterator[TrainingEpisode]:
+    """Keep what training needs of episodes that carry facts, one after the other.
 
     Raises:
         ValueError: If an episode has no truth or no facts.
     """
-    return [_prepare_one(episode, tile_px) for episode in episodes]
+    return (_prepare_one(episode, tile_px) for episode in episodes)
+
+
+def keep_on_disk(episodes: Iterable[TrainingEpisode], folder: Path) -> list[TrainingEpisode]:
+    """Move the tiles to a file without a name, mapped into memory: ten thousand episodes are 17 GB.
+
+    What is often drawn stays in the page cache; the file is gone with the process, however it ends.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        kept = []
+        for episode in episodes:
+            kept.append((replace(episode, tiles=_NO_TILES), file.tell(), episode.tiles.shape))
+            file.write(np.ascontiguousarray(episode.tiles).data)
+        file.flush()
+        if not kept:
+            return []
+        pixels = np.memmap(file, np.uint8, mode="r")
+    return [
+        replace(episode, tiles=pixels[start : start + math.prod(shape)].reshape(shape))
+        for episode, start, shape in kept
+    ]
 
 
 def _prepare_one(episode: Episode, tile_px: int) -> TrainingEpisode:

@@ -7,6 +7,7 @@ among forty, and 41 is nearly as right as 40.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ from sole.train.examples import (
     ExampleSampler,
     ExampleSettings,
     TrainingEpisode,
+    keep_on_disk,
     prepare,
 )
 
@@ -94,7 +96,8 @@ def main(argv: Sequence[str]) -> int:
 def train(config: SftConfig) -> Path:
     """Train, or continue, and return the folder of the finished model."""
     torch.set_num_threads(config.threads)
-    episodes = load_episodes(config.data)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    episodes = load_episodes(config.data, config.run_dir)
     run = Run(
         config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)}
     )
@@ -122,11 +125,10 @@ def train(config: SftConfig) -> Path:
     return out
 
 
-def load_episodes(folders: Sequence[Path]) -> list[TrainingEpisode]:
-    """Read every episode of the data sets into memory as tiles."""
-    episodes: list[TrainingEpisode] = []
-    for folder in folders:
-        episodes += prepare(read_episodes(folder))
+def load_episodes(folders: Sequence[Path], scratch: Path) -> list[TrainingEpisode]:
+    """Read every episode of the data sets; their tiles lie in a nameless file in ``scratch``."""
+    records = itertools.chain.from_iterable(read_episodes(folder) for folder in folders)
+    episodes = keep_on_disk(prepare(records), scratch)
     if not episodes:
         raise ConfigError("no episodes in --data; run `sole synth` first")
     return episodes
