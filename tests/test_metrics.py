@@ -137,3 +137,21 @@ def test_draws_of_one_class_do_not_spoil_the_interval():
         np.arange(3), statistic=lambda i: metrics.roc_auc(i, labels[i.astype(int)])
     )
     assert 0.0 <= low <= high <= 1.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
+def test_average_precision_and_fpr_agree_with_counting(scored):
+    scores, labels = [s for s, _ in scored], [bool(b) for _, b in scored]
+    if not any(labels) or all(labels):
+        assert np.isnan(metrics.fpr_at_recall(scores, labels, 0.5))
+        return
+    area, before = 0.0, 0.0
+    for threshold in sorted(set(scores), reverse=True):
+        taken = [b for s, b in zip(scores, labels, strict=True) if s >= threshold]
+        recall = sum(taken) / sum(labels)
+        area += (recall - before) * sum(taken) / len(taken)
+        before = recall
+    assert metrics.average_precision(scores, labels) == pytest.approx(area)
+    lowest = min(s for s, b in zip(scores, labels, strict=True) if b)
+    false = [s >= lowest for s, b in zip(scores, labels, strict=True) if not b]
+    assert metrics.fpr_at_recall(scores, labels, 1.0) == pytest.approx(np.mean(false))

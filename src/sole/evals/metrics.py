@@ -136,6 +136,51 @@ def roc_auc(scores: Values, labels: Sequence[bool] | np.ndarray) -> float:
     return float(above / (n_true * n_false))
 
 
+def average_precision(scores: Values, labels: Sequence[bool] | np.ndarray) -> float:
+    """Area under the precision-recall steps (AUPRC); tied scores are one step. NaN without success.
+
+    Chance has the share of successes, not a half.
+
+    Example:
+        >>> average_precision([0.9, 0.8, 0.1], [True, False, True])
+        0.8333333333333333
+    """
+    recall, precision, _ = _operating_points(scores, labels)
+    if not len(recall):
+        return math.nan
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def fpr_at_recall(scores: Values, labels: Sequence[bool] | np.ndarray, recall: float) -> float:
+    """Share of failures taken for success at the highest threshold that finds ``recall`` of them.
+
+    NaN with one class only.
+
+    Example:
+        >>> fpr_at_recall([0.9, 0.8, 0.7, 0.1], [True, False, True, False], recall=0.9)
+        0.5
+    """
+    found, _, fpr = _operating_points(scores, labels)
+    if not len(found) or np.isnan(fpr).any():
+        return math.nan
+    return float(fpr[np.argmax(found >= recall - 1e-12)])
+
+
+def _operating_points(
+    scores: Values, labels: Sequence[bool] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Recall, precision and false-positive rate at every threshold, the highest first."""
+    values, truth = np.asarray(scores, float), np.asarray(labels, bool)
+    if not truth.any():
+        return (np.zeros(0),) * 3
+    thresholds = np.unique(values)[::-1]
+    true = np.array([(values[truth] >= t).sum() for t in thresholds])
+    false = np.array([(values[~truth] >= t).sum() for t in thresholds])
+    n_false = int((~truth).sum())
+    fpr = false / n_false if n_false else np.full(len(false), math.nan)
+    return true / truth.sum(), true / (true + false), fpr
+
+
 def falling_f1(judged: Values, true: Values, least: float = 5.0) -> float:
     """F1 of noticing that things got worse between two frames by more than ``least`` points.
 

@@ -13,11 +13,12 @@ import pyarrow as pa
 from sole.data.episode import Episode, EpisodeScore
 from sole.evals import metrics
 from sole.evals.output import write_table
+from sole.evals.process import process_metrics
 
 #: Metrics of one episode; null in the table where they are not defined.
 METRICS = (
     "spearman", "pearson", "mae", "falling_f1", "rising_f1", "bias_success", "bias_failure",
-    "voc_expert",
+    "voc_expert", "prm_mp", "prm_mc50", "prm_ppl", "prm_cra", "prm_str",
 )  # fmt: skip
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("model_id", "env_name", "policy", "task")]
@@ -80,6 +81,7 @@ def episode_metrics(episode: Episode, score: EpisodeScore) -> dict[str, float]:
         "rising_f1": metrics.rising_f1(judged, true),
         "bias_success": _bias(judged, true, success=True),
         "bias_failure": _bias(judged, true, success=False),
+        **process_metrics(judged),
     }
     if episode.policy == "expert" and episode.truth.any_success:
         row["voc_expert"] = metrics.voc(judged[: first_success(episode) + 1])

@@ -6,7 +6,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,15 +13,15 @@ import numpy as np
 
 from sole.config import parse_config
 from sole.console import stdout
-from sole.data.episode import Episode, EpisodeScore, Truth
+from sole.data.episode import Episode, EpisodeScore
 from sole.errors import ConfigError
 from sole.evals import metrics
+from sole.evals.controls import control_metrics
 from sole.evals.figures import record_figures
 from sole.evals.labelled import LabelledConfig, judge, labelled_episodes, labelled_judge
 from sole.evals.output import make_room
 from sole.evals.per_episode import (
     episode_metrics,
-    first_success,
     held,
     moves,
     succeeds,
@@ -107,20 +106,21 @@ def run_quality(argv: Sequence[str]) -> int:
 
 
 def measure(model: RewardModel, episodes: Sequence[Episode], config: QualityConfig) -> Row:
-    """Score the episodes and their controls (static, reversed, wrong instruction)."""
+    """Score the episodes, and the control videos of one expert of each task."""
     began, calls = time.perf_counter(), model.costs.model_calls
     scores = judge(model, episodes, config.batch, "scoring")
     seconds, calls = time.perf_counter() - began, model.costs.model_calls - calls
     tasks = sorted({e.env_name for e in episodes})
     # Like the agent's, the clock covers the plain scoring only, not the controls that follow.
-    controls = _controls(model, episodes, config)
+    controls = control_metrics(
+        lambda videos: judge(_fast(model), videos, config.batch, "controls"), episodes
+    )
     found = [episode_metrics(e, s) for e, s in zip(episodes, scores, strict=True)]
-    sure = np.array([success_score(held(s)) for s in scores])
     per_task = {}
     for task in tasks:
         mine = [i for i, e in enumerate(episodes) if e.env_name == task]
-        auc = metrics.roc_auc(sure[mine], [succeeds(episodes[i]) for i in mine])
-        per_task[task] = {**_means([found[i] for i in mine]), "auc_task": auc, **controls[task]}
+        between = _between([episodes[i] for i in mine], [held(scores[i]) for i in mine])
+        per_task[task] = {**_means([found[i] for i in mine]), **between, **controls[task]}
     pooled = _pooled(episodes, scores, config)
     n_frames = sum(e.n_frames - 1 for e in episodes)
     pooled |= {"ms_per_frame": 1000 * seconds / n_frames, "model_calls": float(calls)}
@@ -128,39 +128,23 @@ def measure(model: RewardModel, episodes: Sequence[Episode], config: QualityConf
     return Row(model.model_id, per_task, pooled, table)
 
 
-def _controls(
-    model: RewardModel, episodes: Sequence[Episode], config: QualityConfig
-) -> dict[str, dict[str, float]]:
-    """One successful expert per task: frozen at its first frame, backwards, and mis-instructed."""
-    experts = {e.env_name: e for e in reversed(episodes) if e.policy == "expert" and succeeds(e)}
-    found: dict[str, dict[str, float]] = {e.env_name: {} for e in episodes}
-    for task, episode in experts.items():
-        last = first_success(episode)
-        forward = episode.subset(np.arange(last + 1))
-        static = episode.subset(np.zeros(episode.n_frames, int))
-        backward = episode.subset(np.arange(last, -1, -1))
-        still, back, right = (
-            held(s) for s in judge(_fast(model), [static, backward, forward], config.batch, task)
-        )
-        found[task] = {
-            # Rounded, because a chain may creep by amounts too small to matter to anyone.
-            "voc_static": abs(metrics.voc(np.round(still, 1))),
-            "static_drift": metrics.drift(still),
-            "static_rise": metrics.rise(still),
-            "vroc_expert": metrics.vroc(back),
-        }
-        if other := _other_sentence(episode, episodes):
-            wrong = _mistold(forward, other)
-            mistaken = held(judge(_fast(model), [wrong], config.batch, task)[0])
-            found[task]["wrong_instruction_drop"] = float(right[-1] - mistaken[-1])
-    return found
-
-
-def _mistold(episode: Episode, sentence: str) -> Episode:
-    """The episode under another task's sentence, of which it is no progress at all."""
-    n_frames = episode.n_frames
-    truth = Truth(np.zeros(n_frames, np.float32), np.zeros(n_frames, bool))
-    return replace(episode, task=sentence, truth=truth)
+def _between(episodes: Sequence[Episode], curves: Sequence[np.ndarray]) -> dict[str, float]:
+    """What is measured between the episodes of one task."""
+    success = np.array([succeeds(e) for e in episodes])
+    sure = np.array([success_score(c) for c in curves])
+    true = [e.truth.true_progress for e in episodes if e.truth is not None]
+    both = success.any() and not success.all()
+    return {
+        "auc_task": metrics.roc_auc(sure, success),
+        "kendall_last": metrics.kendall_tau_a([c[-1] for c in curves], [p[-1] for p in true]),
+        "kendall_mean": metrics.kendall_tau_a([c.mean() for c in curves], [p.mean() for p in true]),
+        "ranking_accuracy": metrics.ranking_accuracy(
+            [c[-1] for c in curves], [p[-1] for p in true]
+        ),
+        "success_fail_gap": float(sure[success].mean() - sure[~success].mean())
+        if both
+        else math.nan,
+    }
 
 
 def _fast(model: RewardModel) -> RewardModel:
@@ -180,6 +164,9 @@ def _pooled(
     pooled = _auc("auc", np.array([success_score(c) for c in curves]), ever, tasks)
     pooled |= _auc("auc_max", np.array([c.max() for c in curves]), ever, tasks)
     pooled |= _auc("auc_last", np.array([c[-1] for c in curves]), at_end, tasks)
+    sure = [success_score(c) for c in curves]
+    pooled["auprc"] = metrics.average_precision(sure, ever)
+    pooled["fpr_at_recall90"] = metrics.fpr_at_recall(sure, ever, 0.9)
     pooled |= {"n_episodes": float(len(episodes)), "n_success": float(ever.sum())}
     pooled["n_constant_truth"] = float(sum(not moves(e) for e in episodes))
     pooled["n_steps"] = float(len(judged))
@@ -216,14 +203,6 @@ def _claims(episodes: Sequence[Episode], scores: Sequence[EpisodeScore]) -> dict
             shown = t if step.error is None else shown
     checked = [v for v in verdicts if v is not None]
     return {"hallucination": hallucination_rate(verdicts), "n_claims": float(len(checked))}
-
-
-def _other_sentence(episode: Episode, episodes: Sequence[Episode]) -> str | None:
-    """The sentence of a task half the alphabet away, or None when there is one task only."""
-    sentences = {e.env_name: e.task for e in reversed(episodes)}
-    names = sorted(sentences)
-    other = names[(names.index(episode.env_name) + len(names) // 2) % len(names)]
-    return sentences[other] if sentences[other] != episode.task else None
 
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -16,12 +16,19 @@ from sole.evals.figures import Figure
 
 #: Metric -> (unit, decimals shown).
 UNITS = {
+    "headline": ("", 2),
     "spearman": ("", 2), "pearson": ("", 2), "mae": ("points", 1), "voc_expert": ("", 2),
     "vroc_expert": ("", 2), "auc": ("", 2), "auc_max": ("", 2), "auc_last": ("", 2),
     "auc_task": ("", 2), "falling_f1": ("", 2), "rising_f1": ("", 2),
     "bias_success": ("points", 1), "bias_failure": ("points", 1),
     "voc_static": ("", 2), "static_drift": ("points", 1), "static_rise": ("points", 1),
-    "wrong_instruction_drop": ("points", 1),
+    "shuffled_spearman": ("", 2), "tail_rise": ("points", 1), "rewind_kendall": ("", 2),
+    "speed_shift": ("points", 1), "jitter_shift": ("points", 1), "paraphrase_shift": ("points", 1),
+    "wrong_instruction_drop": ("points", 1), "confusion_gap": ("points", 1),
+    "kendall_last": ("", 2), "kendall_mean": ("", 2), "ranking_accuracy": ("", 2),
+    "success_fail_gap": ("points", 1), "auprc": ("", 2), "fpr_at_recall90": ("share", 2),
+    "prm_mp": ("", 2), "prm_mc50": ("share", 2), "prm_ppl": ("", 2), "prm_cra": ("", 3),
+    "prm_str": ("share", 2),
 }  # fmt: skip
 #: What fits on a terminal's width per task; the JSON holds everything.
 PER_TASK = ("spearman", "mae", "voc_expert", "auc_task", "falling_f1", "voc_static", "static_rise")
@@ -43,6 +50,8 @@ class Row:
 
     def mean(self, name: str) -> tuple[float, float, float]:
         """Mean over tasks with its 95 percent bootstrap interval over tasks (NaN below two)."""
+        if name == "headline":
+            return self.headline()
         if name in self.pooled:
             return (
                 self.pooled[name],
@@ -55,6 +64,26 @@ class Row:
             return math.nan, math.nan, math.nan
         low, high = metrics.bootstrap_interval(known) if len(known) > 1 else (math.nan, math.nan)
         return float(known.mean()), low, high
+
+    def headline(self) -> tuple[float, float, float]:
+        """Trust in [0, 1] with its 95 percent interval over tasks: four demands, none dispensable.
+
+        The geometric mean of: telling success from failure inside a task (2 AUC - 1), ordering the
+        moments of every episode (Spearman), falling when the video runs backwards ((1 - VROC) / 2)
+        and standing still when nothing happens (1 - rise / 100), each cut off to [0, 1] after the
+        mean over tasks. A ramp in time has no AUC, a constant no order: both have 0.
+        """
+        parts = [task for task in self.per_task.values() if not math.isnan(_of(task, "spearman"))]
+        if not parts or all(math.isnan(_of(task, "vroc_expert")) for task in parts):
+            return math.nan, math.nan, math.nan
+        places = np.arange(len(parts))
+
+        def of_drawn(drawn: np.ndarray) -> float:
+            return _trust([parts[int(i)] for i in drawn])
+
+        low, high = metrics.bootstrap_interval(places, statistic=of_drawn)
+        known = (low, high) if len(parts) > 1 else (math.nan, math.nan)
+        return of_drawn(places), *known
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but single episodes, JSON-able; a number that is not known is None."""
@@ -69,6 +98,24 @@ class Row:
             "pooled": self.pooled,
         }
         return _without_nan(whole)
+
+
+def _of(task: dict[str, float], name: str) -> float:
+    return task.get(name, math.nan)
+
+
+def _trust(tasks: Sequence[dict[str, float]]) -> float:
+    def mean(name: str) -> float:
+        known = [v for v in (_of(task, name) for task in tasks) if not math.isnan(v)]
+        return float(np.mean(known)) if known else math.nan
+
+    factors = (
+        2 * mean("auc_task") - 1,
+        mean("spearman"),
+        (1 - mean("vroc_expert")) / 2,
+        1 - mean("static_rise") / 100,
+    )
+    return float(np.prod(np.clip(factors, 0.0, 1.0)) ** 0.25)
 
 
 def _without_nan(value: Any) -> Any:
