@@ -172,7 +172,7 @@ def _operating_points(
     """Recall, precision and false-positive rate at every threshold, the highest first."""
     values, truth = np.asarray(scores, float), np.asarray(labels, bool)
     if not truth.any():
-        return (np.zeros(0),) * 3
+        return np.zeros(0), np.zeros(0), np.zeros(0)
     thresholds = np.unique(values)[::-1]
     true = np.array([(values[truth] >= t).sum() for t in thresholds])
     false = np.array([(values[~truth] >= t).sum() for t in thresholds])
