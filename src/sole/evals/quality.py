@@ -57,11 +57,11 @@ class QualityConfig(LabelledConfig):
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole eval``; the first word chooses what is evaluated."""
     verbs: dict[str, Callable[[Sequence[str]], int]] = {
-        "quality": run_quality, "robustness": _robustness, "cost": _cost,
+        "quality": run_quality, "robustness": _robustness, "clips": _clips, "cost": _cost,
     }  # fmt: skip
     if argv and argv[0] in {"-h", "--help"}:
         sys.stdout.write(
-            "usage: sole eval quality|robustness|cost [flags]; sole eval WHAT --help shows them\n"
+            f"usage: sole eval {'|'.join(verbs)} [flags]; sole eval WHAT --help shows them\n"
         )
         return 0
     if not argv or argv[0] not in verbs:
@@ -73,6 +73,12 @@ def _robustness(argv: Sequence[str]) -> int:
     from sole.evals.robustness import run_robustness
 
     return run_robustness(argv)
+
+
+def _clips(argv: Sequence[str]) -> int:
+    from sole.evals.clips import run_clips
+
+    return run_clips(argv)
 
 
 def _cost(argv: Sequence[str]) -> int:
