@@ -99,6 +99,26 @@ def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
     assert "spearman" in capsys.readouterr().out
 
 
+def test_other_models_and_other_readings_are_rows_of_the_same_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda c, split: EPISODES)
+    seen = []
+
+    def judge_of(config, calibration=None):
+        seen.append((config.model, config.think, config.from_zero_weight))
+        return Ramp()
+
+    monkeypatch.setattr("sole.evals.quality.labelled_judge", judge_of)
+    figures = tmp_path / "f.json"
+    main(["eval", "quality", "--model", "m", "--no-controls", "--variants", "--against", "oracle",
+          "--figures", str(figures), "--prefix", "t"])  # fmt: skip
+    assert seen == [
+        ("m", False, 0.25), ("m", False, 1.0), ("m", False, 0.0), ("m", True, 0.25),
+        ("oracle", False, 0.25),
+    ]  # fmt: skip
+    names = {entry["name"] for entry in json.loads(figures.read_text())}
+    assert {"t.headline", "t.from_zero.auc", "t.think.mae", "t.oracle.auc"} <= names
+
+
 def test_table_has_one_row_per_model_and_episode(tmp_path, monkeypatch):
     monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda c, split: EPISODES)
     main(["eval", "quality", "--model", "oracle", "--out", str(tmp_path / "r.json")])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,6 +49,11 @@ class QualityConfig(LabelledConfig):
     """A file of sole calibrate, made for this model; its calibrated numbers are measured."""
     controls: bool = True
     """Also measure the ramp, the random walk and the constant 0."""
+    against: tuple[str, ...] = ()
+    """Other models on the same episodes, each as --model names it."""
+    variants: bool = False
+    """Also read the model only from zero, only from what it said before, and the other way about
+    words: with them, or without."""
     out: Path | None = None
     """Also write everything measured as JSON here, and NAME.episodes.parquet beside it."""
     prefix: str = ""
@@ -91,10 +97,37 @@ def run_quality(argv: Sequence[str]) -> int:
     """Measure, print, and record."""
     config = parse_config(QualityConfig, argv, "sole eval quality")
     make_room(config.out)
-    models = [labelled_judge(config, config.calibration)]
-    models += [load_reward_model(name) for name in (CONTROLS if config.controls else [])]
+    models = {"": labelled_judge(config, config.calibration)}
+    models |= {name.partition(":")[0]: load_reward_model(name) for name in _controls(config)}
+    models |= _competitors(config)
     episodes = labelled_episodes(config, config.split)
-    rows = [measure(model, episodes, config) for model in models]
+    rows = {name: measure(model, episodes, config) for name, model in models.items()}
+    return _report(config, rows, argv)
+
+
+def _controls(config: QualityConfig) -> tuple[str, ...]:
+    return CONTROLS if config.controls else ()
+
+
+def _competitors(config: QualityConfig) -> dict[str, RewardModel]:
+    """Other models, and this one read in other ways, by what their figures are called."""
+    changes: dict[str, dict[str, Any]] = {}
+    if config.variants:
+        changes = {
+            "from_zero": {"from_zero_weight": 1.0},
+            "chained": {"from_zero_weight": 0.0},
+            "fast" if config.think else "think": {"think": not config.think},
+        }
+    made = {name: labelled_judge(config.model_copy(update=c)) for name, c in changes.items()}
+    for name in config.against:
+        label = re.sub(r"[^\w.-]+", "_", name)
+        made[label] = labelled_judge(config.model_copy(update={"model": name}))
+    return made
+
+
+def _report(config: QualityConfig, named: Mapping[str, Row], argv: Sequence[str]) -> int:
+    """Print, write and record what was measured."""
+    rows = list(named.values())
     settings = config.model_dump_json()
     if config.print_json:
         sys.stdout.write(result_json(rows, settings) + "\n")
@@ -107,7 +140,7 @@ def run_quality(argv: Sequence[str]) -> int:
         write_episode_table(config.out.with_suffix(".episodes.parquet"), table)
     if config.figures:
         prefix = config.prefix or f"{config.suite}-{config.split}"
-        record_figures(config.figures, result_figures(rows, prefix), _command(argv))
+        record_figures(config.figures, result_figures(named, prefix), _command(argv))
     return 0
 
 
@@ -176,7 +209,7 @@ def _pooled(
     pooled |= {"n_episodes": float(len(episodes)), "n_success": float(ever.sum())}
     pooled["n_constant_truth"] = float(sum(not moves(e) for e in episodes))
     pooled["n_steps"] = float(len(judged))
-    if config.think and any(s.reasoning or s.error for s in judged):
+    if any(s.reasoning for s in judged) or (config.think and any(s.error for s in judged)):
         pooled["parse_rate"] = float(np.mean([s.error is None for s in judged]))
         pooled |= _claims(episodes, scores)
     return pooled

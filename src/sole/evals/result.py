@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,14 +168,20 @@ def _count(value: float) -> str:
     return "not measured" if math.isnan(value) else f"{value:.4g}"
 
 
-def result_figures(rows: Sequence[Row], prefix: str) -> list[Figure]:
-    """Figures ``PREFIX.METRIC``, ``PREFIX.CONTROL.METRIC`` and, of reasoning, ``nano.*``."""
+def result_figures(rows: Mapping[str, Row], prefix: str) -> list[Figure]:
+    """Figures ``PREFIX.METRIC``, ``PREFIX.ROW.METRIC`` and, of reasoning, ``nano.*``.
+
+    Args:
+        rows: By name; the model itself has the empty one.
+        prefix: Of all names.
+    """
     figures = []
-    for row, part in zip(rows, ("", "ramp.", "random.", "constant."), strict=False):
+    for part, row in rows.items():
         for name, (unit, _) in UNITS.items():
             value, low, high = row.mean(name)
-            figures.append(Figure(f"{prefix}.{part}{name}", value, unit, low, high))
-    pooled = rows[0].pooled
+            place = f"{prefix}.{part}.{name}" if part else f"{prefix}.{name}"
+            figures.append(Figure(place, value, unit, low, high))
+    pooled = rows[""].pooled
     if "parse_rate" in pooled:
         figures.append(Figure("nano.parse_rate", pooled["parse_rate"], "share"))
         figures.append(Figure("nano.hallucination", pooled["hallucination"], "share"))
