@@ -93,7 +93,7 @@ def brute_force(reader, question: Question, reply: str) -> np.ndarray:
     found, start = np.zeros(201), len(asked.tokens)
     for length in {len(answer) for answer in answers}:  # No padding.
         group = [i for i, answer in enumerate(answers) if len(answer) == length]
-        inputs = reader._batch([asked] * len(group), [answers[i] for i in group])
+        inputs = reader._network.batch([asked.inputs] * len(group), [answers[i] for i in group])
         for i, row in zip(group, reader.model(**inputs).logits.log_softmax(-1), strict=True):
             found[i] = sum(float(row[start + k - 1, answers[i][k]]) for k in range(counted[i]))
     return found

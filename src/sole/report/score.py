@@ -193,7 +193,8 @@ def _score(model: RewardModel, episode: Episode, frames: np.ndarray, every: int)
         fps = episode.fps * (len(frames) - 1) / float(frames[-1] - frames[0])
         looked_at = replace(looked_at, fps=fps)
     began = time.perf_counter()
-    if isinstance(model, Ramp | Constant | RandomWalk | Oracle):
+    whole = getattr(model, "needs_whole_episode", False)  # gvl knows no running episode
+    if whole or isinstance(model, Ramp | Constant | RandomWalk | Oracle):
         score = model.score([looked_at])[0]
     else:
         score = _step_through(model, looked_at, every)

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from sole.errors import ConfigError, ModelError
 from sole.models.hf.names import ModelName, model_type, parse_name
+from sole.models.opening import NANO_TYPE, open_backend
 from sole.rewarders.base import RewardModel
 from sole.rewarders.calibrated import Calibrated, load_calibration
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
+from sole.rewarders.methods import METHODS, make_asking_model
 
 CHOICES = ("nano", "ramp", "random", "constant:50", "oracle")
-NANO_TYPE = "sole_nano"
 THINKING = ("always", "fast", "auto")
 Think = Literal["always", "fast", "auto"]
 
@@ -35,15 +36,19 @@ def load_reward_model(
             on Hugging Face (``Qwen/Qwen3-VL-2B-Instruct``; ``@REVISION`` and ``:published`` may
             follow), the address of a ``sole serve`` (``http://...``; its token is taken from
             SOLE_TOKEN), or a control: ``ramp``, ``random``, ``constant:50`` (any percent),
-            ``oracle``. Whether a folder is nano's says ``model_type`` in its config.json.
+            ``oracle``. Whether a folder is nano's says ``model_type`` in its config.json. Another
+            question than that of SOLE comes before the model: ``gvl:Qwen/Qwen3-VL-2B-Instruct``,
+            see :data:`sole.rewarders.methods.METHODS`.
         think: ``always`` writes reasoning at every scored frame, ``fast`` only reads numbers;
             ``auto`` is fast, and whoever shows a score to people asks ``model.thinking()``. True
             stands for ``always``, False for ``fast``.
         every: Score every this many frames; controls are free and ignore it.
-        seed: Of the random walk, and of the draws of ``:published``; the others draw nothing.
+        seed: Of the random walk, of the draws of ``:published`` and of the permutations of GVL; the
+            others draw nothing.
         calibration: A file of ``sole calibrate``, made for this model with these settings; its
             numbers are then calibrated.
-        options: Further settings of a model that looks (``device``, ``from_zero_weight``).
+        options: Further settings of a model that looks (``device``, and ``from_zero_weight``, which
+            belongs to the question of SOLE; the others have no such share and ignore it).
 
     Raises:
         ConfigError: If there is no such model (the message lists those there are), the folder
@@ -74,6 +79,11 @@ def _load(name: str, think: str, every: int, seed: int, **options: Any) -> Rewar
     control = _control(name, seed)
     if control is not None:
         return control
+    method, _, rest = name.partition(":")
+    if method in METHODS:
+        return _load_method(
+            method, rest, think=think == "always", every=every, seed=seed, **options
+        )
     parts = parse_name(name)
     if parts.is_folder and model_type(Path(parts.where)) == NANO_TYPE:
         if parts.revision or parts.preset:
@@ -89,6 +99,24 @@ def _load_vlm(name: ModelName, **options: Any) -> RewardModel:
     from sole.rewarders.vlm import load_vlm
 
     return load_vlm(name, **options)
+
+
+def _load_method(
+    method: str,
+    model: str,
+    *,
+    think: bool,
+    every: int,
+    seed: int,
+    from_zero_weight: float | None = None,
+    **options: Any,
+) -> RewardModel:
+    if not model:
+        raise ConfigError(
+            f"model {method}: say which model is asked, such as {method}:Qwen/Qwen3-VL-2B-Instruct"
+        )
+    backend = open_backend(model, **options)
+    return make_asking_model(method, backend, think=think, every=every, seed=seed)
 
 
 def _connect(url: str, think: str, every: int, **options: Any) -> RewardModel:
@@ -152,6 +180,6 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, CHOICES, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     missing = " (and there is no such folder)" if "/" in name else ""
-    others = ("a folder", "ORGANISATION/MODEL on Hugging Face", "http://HOST:PORT")
+    others = ("a folder", "ORGANISATION/MODEL on Hugging Face", "http://HOST:PORT", "METHOD:MODEL")
     choices = ", ".join([*CHOICES, *others])
     return f"no reward model {name!r}{missing}{hint} Choose from: {choices}"

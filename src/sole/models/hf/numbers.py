@@ -55,9 +55,28 @@ def grow_tree(tokenizer: Any, reply: str) -> NumberTree:
     """
     texts = [f"{reply}{value}%</answer>" for value in PROGRESS_VALUES]
     answers = [tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    told_apart = _lengths_told_apart(answers)
-    n_shared = _n_common(min(answers), max(answers))
-    counts = [range(n_shared, n) for n in told_apart]
+    return _tree(answers, _lengths_told_apart(answers), _n_common(min(answers), max(answers)))
+
+
+def whole_tree(tokenizer: Any, candidates: Sequence[str]) -> NumberTree:
+    """Tokenise candidates, of which every token counts and none is taken for granted.
+
+    Args:
+        tokenizer: Of the model.
+        candidates: What the reply may begin with.
+
+    Raises:
+        ModelError: If a candidate has no token.
+    """
+    found = tokenizer(list(candidates), add_special_tokens=False)["input_ids"]
+    if not all(found):
+        raise ModelError("candidates: the tokenizer writes one of them as nothing")
+    answers = [tuple(ids) for ids in found]
+    return _tree(answers, [len(answer) for answer in answers], 0)
+
+
+def _tree(answers: Sequence[tuple[int, ...]], lengths: Sequence[int], n_shared: int) -> NumberTree:
+    counts = [range(n_shared, n) for n in lengths]
     ordered = sorted({a[n_shared:k] for a, ks in zip(answers, counts, strict=True) for k in ks})
     # Sorted, a path is directly before those that continue it.
     branches = [p for p, q in zip(ordered, [*ordered[1:], ()], strict=True) if q[: len(p)] != p]
@@ -84,18 +103,26 @@ def number_logits(
         max_rows: Cache copies in one forward pass; at least the number of questions are used.
 
     Returns:
-        float64 ``(len(trees), 201)``, the integers from -100 to 100.
+        float64 ``(len(trees), answers)``; all trees have equally many, such as the 201 integers.
     """
+    _forget_positions(model)
     out = model(**inputs, use_cache=True, logits_to_keep=1)
     read = _read_branches(model, out.past_key_values, trees, max_rows, inputs["input_ids"].device)
     start = out.logits[:, -1].float().log_softmax(-1).cpu().numpy()
-    found = np.zeros((len(trees), len(PROGRESS_VALUES)))
+    found = np.zeros((len(trees), len(trees[0].steps)))
     for i, tree in enumerate(trees):
         for place, steps in enumerate(tree.steps):
             for row, depth, token in steps:
                 scores = start[i] if depth == 0 else read[i][row][depth - 1]
                 found[i, place] += scores[token]
     return found
+
+
+def _forget_positions(model: Any) -> None:
+    """Qwen-VL keeps where the last picture ended, and would use it for a question without one."""
+    for module in model.modules():
+        if getattr(module, "rope_deltas", None) is not None:
+            module.rope_deltas = None
 
 
 def _read_branches(

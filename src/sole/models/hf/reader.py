@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import TemplateError
-from PIL import Image
 from torch import Tensor
 from transformers import (
-    GenerationConfig,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -24,7 +21,8 @@ from transformers import (
 from sole.errors import ConfigError, ModelError
 from sole.models.base import Answer, Question, check_moment
 from sole.models.hf.loading import explained, open_model
-from sole.models.hf.numbers import NumberTree, grow_tree, number_logits
+from sole.models.hf.network import Network
+from sole.models.hf.numbers import NumberTree, grow_tree
 from sole.models.hf.presets import READINGS, ROBUST
 from sole.models.hf.sampling import SeededDraw
 from sole.protocol.composite import compose
@@ -98,17 +96,13 @@ class TransformersReader:
         if max_batch < 1 or max_rows < 1:
             raise ConfigError(f"expected max_batch and max_rows >= 1: {max_batch}, {max_rows}")
         opened = open_model(name, revision, device, dtype)
+        self._network = Network(opened, name)
         self.model, self.processor = opened.model, opened.processor
         self.tokenizer: Any = opened.processor.tokenizer
         self.preset = READINGS[preset]
         self.model_id = f"{opened.identity}/{preset}"
         self._name, self._seed = name, seed
         self._max_batch, self._max_rows = max_batch, max_rows
-        self._ends = _end_tokens(self.model, self.tokenizer)
-        # The published generation settings of a model (penalties, its own sampling) are not ours.
-        self.model.generation_config = GenerationConfig(
-            eos_token_id=sorted(self._ends), pad_token_id=self._pad, do_sample=False
-        )
         if self.preset.sampling:
             self.model_id += f"/s{seed}"
         self._fast_tree = (
@@ -152,43 +146,20 @@ class TransformersReader:
                 answers += self._reason(part) if think else self._read(part)
         return answers
 
-    @property
-    def _pad(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        return min(self._ends) if pad is None else pad
-
     def _write(self, question: Question) -> _Asked:
         previous = question.previous.views if question.previous is not None else None
         first, current = question.first.views, question.current.views
         picture = compose(first, previous, current, self.preset.geometry)
         text = self._prompt(question, tuple(first))
-        with explained(self._name):
-            inputs = self.processor(
-                text=[text], images=[Image.fromarray(picture)], return_tensors="pt"
-            )
+        inputs = self._network.see(text, [picture])
         digest = hashlib.sha256(f"{self._seed} {text}".encode() + picture.tobytes()).digest()
-        return _Asked(dict(inputs), int.from_bytes(digest[:7], "big"))
+        return _Asked(inputs, int.from_bytes(digest[:7], "big"))
 
     def _prompt(self, question: Question, views: Sequence[str]) -> str:
         messages = write_messages(
             self.preset.prompt, question.task, views, question.previous_progress
         )
-        for message in messages:  # Many templates read a list of parts only.
-            if isinstance(message["content"], str):
-                message["content"] = [{"type": "text", "text": message["content"]}]
-        try:
-            text = self.processor.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-        except TemplateError as error:
-            raise ModelError(f"{self.model_id}: its chat template refuses ({error})") from error
-        said = [part["text"] for m in messages for part in m["content"] if "text" in part]
-        if any(words not in text for words in said):
-            raise ModelError(
-                f"{self.model_id}: its chat template leaves out part of the question; expected one "
-                "that writes a system message, a picture and text"
-            )
-        return text
+        return self._network.write(messages)
 
     def _read(self, asked: Sequence[_Asked]) -> list[Answer]:
         assert self._fast_tree is not None
@@ -209,14 +180,9 @@ class TransformersReader:
 
     def _generate(self, asked: Sequence[_Asked]) -> list[tuple[str, int]]:
         """The reply of each question and how many tokens it took."""
-        inputs = self._batch(asked, [()] * len(asked))
-        out: Any = self.model.generate(
-            **inputs,
-            max_new_tokens=self.preset.max_new_tokens,
-            logits_processor=self._draws(asked),
+        return self._network.generate(
+            [one.inputs for one in asked], self.preset.max_new_tokens, self._draws(asked)
         )
-        replies = out[:, inputs["input_ids"].shape[1] :].tolist()
-        return [self._until_end(tokens) for tokens in replies]
 
     def _draws(self, asked: Sequence[_Asked]) -> LogitsProcessorList:
         sampling = self.preset.sampling
@@ -231,40 +197,8 @@ class TransformersReader:
             ]
         )
 
-    def _until_end(self, tokens: list[int]) -> tuple[str, int]:
-        ended = next((k for k, token in enumerate(tokens) if token in self._ends), None)
-        kept = tokens if ended is None else tokens[:ended]
-        text = self.tokenizer.decode(
-            kept, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return text, len(kept) + (ended is not None)
-
     def _scores(self, asked: Sequence[_Asked], trees: Sequence[NumberTree]) -> np.ndarray:
-        """Log-probabilities ``(questions, 201)``; questions of equal length are read together.
-
-        Without padding a cache continues in the same way in every architecture.
-        """
-        scores = np.zeros((len(asked), len(PROGRESS_VALUES)))
-        for group in _of_equal_length(asked, trees):
-            inputs = self._batch([asked[i] for i in group], [trees[i].shared for i in group])
-            chosen = [trees[i] for i in group]
-            scores[group] = number_logits(self.model, inputs, chosen, self._max_rows)
-        return scores
-
-    def _batch(
-        self, asked: Sequence[_Asked], replies: Sequence[Iterable[int]]
-    ) -> dict[str, Tensor]:
-        """One batch of questions, each with the beginning of its reply, padded on the left."""
-        rows = [_with_reply(one.inputs, list(r)) for one, r in zip(asked, replies, strict=True)]
-        longest = max(row["input_ids"].shape[1] for row in rows)
-        padded = [_padded(row, longest, self._pad) for row in rows]
-        joined = {name: torch.cat([row[name] for row in padded]) for name in padded[0]}
-        return {
-            name: tensor.to(
-                self.model.device, self.model.dtype if tensor.is_floating_point() else tensor.dtype
-            )
-            for name, tensor in joined.items()
-        }
+        return self._network.scores([one.inputs for one in asked], trees, self._max_rows)
 
 
 def _expect(logits: np.ndarray, reply: str | None, n_tokens: int) -> Answer:
@@ -287,45 +221,3 @@ def _until_number(reply: str) -> str:
     found = _ANSWER.search(reply, thought.end() if thought else 0) or _ANSWER.search(reply)
     assert found is not None
     return reply[: found.end()]
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    ends = model.generation_config.eos_token_id
-    found = set(ends if isinstance(ends, list) else [ends])
-    found = {end for end in (*found, tokenizer.eos_token_id) if end is not None}
-    if not found:
-        raise ModelError("the model names no token that ends a reply (eos_token_id)")
-    return found
-
-
-def _of_equal_length(asked: Sequence[_Asked], trees: Sequence[NumberTree]) -> Iterator[list[int]]:
-    groups: dict[int, list[int]] = {}
-    for i, (one, tree) in enumerate(zip(asked, trees, strict=True)):
-        groups.setdefault(len(one.tokens) + len(tree.shared), []).append(i)
-    yield from groups.values()
-
-
-def _beside_tokens(inputs: Mapping[str, Tensor]) -> list[str]:
-    """Names of the inputs with one value for each token."""
-    shape = inputs["input_ids"].shape
-    return [n for n, t in inputs.items() if t.shape == shape and not t.is_floating_point()]
-
-
-def _with_reply(inputs: Mapping[str, Tensor], reply: Sequence[int]) -> dict[str, Tensor]:
-    """Append the reply's tokens; they are attended to and are text (type 0)."""
-    longer = dict(inputs)
-    for name in _beside_tokens(inputs):
-        values = {"input_ids": list(reply), "attention_mask": [1] * len(reply)}
-        added = torch.tensor([values.get(name, [0] * len(reply))], dtype=inputs[name].dtype)
-        longer[name] = torch.cat([inputs[name], added], dim=1)
-    return longer
-
-
-def _padded(inputs: Mapping[str, Tensor], length: int, pad: int) -> dict[str, Tensor]:
-    """Pad on the left what belongs to tokens: ``pad`` among tokens, 0 elsewhere."""
-    missing = length - inputs["input_ids"].shape[1]
-    padded = dict(inputs)
-    for name in _beside_tokens(inputs):
-        value = pad if name == "input_ids" else 0
-        padded[name] = torch.nn.functional.pad(inputs[name], (missing, 0), value=value)
-    return padded

@@ -1,0 +1,46 @@
+"""A model that answers free questions, by its name; only what the name needs is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sole.errors import ConfigError
+from sole.models.backend import Backend
+from sole.models.hf.names import model_type, parse_name
+
+NANO_TYPE = "sole_nano"
+
+
+def open_backend(name: str, *, device: str = "auto", max_batch: int = 8) -> Backend:
+    """Open the vision-language model that ``name`` stands for.
+
+    Args:
+        name: A folder, or ``ORGANISATION/MODEL`` on Hugging Face with ``@REVISION`` or not.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        max_batch: Prompts answered together.
+
+    Raises:
+        ConfigError: If the name is none, or the model answers its own question only (nano).
+        ModelError: If the model cannot be downloaded or loaded.
+    """
+    parts = parse_name(name)
+    if name == "nano" or (parts.is_folder and model_type(Path(parts.where)) == NANO_TYPE):
+        raise ConfigError(
+            f"model {name}: nano answers its own question about progress only; expected a general "
+            "vision-language model, such as Qwen/Qwen3-VL-2B-Instruct"
+        )
+    if parts.preset:
+        raise ConfigError(
+            f"model {name}: :{parts.preset} belongs to the SOLE question; leave it out"
+        )
+    if not parts.is_folder and not parts.is_hub_name:
+        raise ConfigError(
+            f"model {name}: there is no such folder; expected one, or ORGANISATION/MODEL on "
+            "Hugging Face, such as Qwen/Qwen3-VL-2B-Instruct"
+        )
+    # Imported only now: torch and transformers take seconds.
+    from sole.models.hf.backend import TransformersBackend
+
+    return TransformersBackend(
+        parts.where, revision=parts.revision, device=device, max_batch=max_batch
+    )
