@@ -18,6 +18,7 @@ VERBS = {
     "rl": ("sole.rl.train", "train a policy on a reward model's judgement alone"),
     "eval": ("sole.evals.quality", "measure a reward model against the truth"),
     "calibrate": ("sole.evals.calibration", "make a reward model's numbers mean what they say"),
+    "models": ("sole.rewarders.listing", "list the reward models, their needs and costs"),
     "serve": ("sole.serve.command", "let other machines ask a reward model, over HTTP"),
     "demo": ("sole.demo", "a robot learns an unseen task; writes report.html"),
     "doctor": ("sole.doctor", "say what works on this machine and how to mend the rest"),

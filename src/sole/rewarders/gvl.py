@@ -47,8 +47,8 @@ OPENING = (
     "This is the scene at the very beginning, where 0% of the task is complete:"
 )
 MIDDLE = (
-    "Other moments of the same attempt follow, {n} in all, in a random order. The order says nothing "
-    "about time, and the attempt may have failed."
+    "Other moments of the same attempt follow, {n} in all, in a random order. The order says "
+    "nothing about time, and the attempt may have failed."
 )
 QUESTION = (
     "Judge each picture by itself. Describe it, then say which percentage of the task is complete "
