@@ -7,7 +7,7 @@ import struct
 import tempfile
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,11 +77,52 @@ def decode_moment(uploads: Sequence[Upload], config: ServeConfig) -> dict[str, n
     return {upload.view: _decode_picture(upload, budget) for upload in uploads}
 
 
-def decode_view(uploads: Sequence[Upload], config: ServeConfig, budget: PixelBudget) -> np.ndarray:
+def by_part(uploads: Sequence[Upload]) -> dict[str, list[Upload]]:
+    """The files of each part, in their order."""
+    parts: dict[str, list[Upload]] = {}
+    for upload in uploads:
+        parts.setdefault(upload.view, []).append(upload)
+    return parts
+
+
+def decode_views(
+    names: Mapping[str, str],
+    parts: Mapping[str, Sequence[Upload]],
+    config: ServeConfig,
+    budget: PixelBudget,
+) -> tuple[dict[str, np.ndarray], float | None]:
+    """The views of one episode.
+
+    Args:
+        names: By view, the part that holds it.
+        parts: What was sent.
+        config: Limits.
+        budget: What the request may still decode.
+
+    Returns:
+        Frames by view, uint8 RGB ``(T, H, W, 3)`` of equal T, and frames per second if films say.
+
+    Raises:
+        HTTPException: As :func:`decode_view`; 422 if a part is missing or lengths differ.
+    """
+    lacking = [part for part in names.values() if part not in parts]
+    if lacking:
+        raise refusal(422, f"no part {lacking[0]!r} in the request; there are {sorted(parts)}")
+    decoded = {n: decode_view(parts[part], config, budget) for n, part in names.items()}
+    lengths = {name: len(frames) for name, (frames, _) in decoded.items()}
+    if len(set(lengths.values())) > 1:
+        raise refusal(422, f"expected as many frames in every view, got {lengths}")
+    rates = [fps for _, fps in decoded.values() if fps is not None]
+    return {name: frames for name, (frames, _) in decoded.items()}, max(rates, default=None)
+
+
+def decode_view(
+    uploads: Sequence[Upload], config: ServeConfig, budget: PixelBudget
+) -> tuple[np.ndarray, float | None]:
     """The frames of one view: one MP4, or pictures of one size in their order.
 
     Returns:
-        uint8 RGB ``(T, H, W, 3)``.
+        uint8 RGB ``(T, H, W, 3)``, and frames per second, which only a film has.
 
     Raises:
         HTTPException: 413 if too many or too large, 415 for another type, 422 if damaged.
@@ -91,11 +132,11 @@ def decode_view(uploads: Sequence[Upload], config: ServeConfig, budget: PixelBud
         return _decode_video(uploads[0], config, budget)
     if len(uploads) > config.max_frames:
         raise refusal(413, f"{name}: {len(uploads)} frames; expected at most {config.max_frames}")
-    frames = [_decode_picture(upload, budget) for upload in uploads]
+    frames = [_decode_picture(upload, budget, f"or one {VIDEO}") for upload in uploads]
     sizes = {frame.shape for frame in frames}
     if len(sizes) > 1:
         raise refusal(422, f"{name}: expected pictures of one size, got {sorted(sizes)[:3]}")
-    return np.stack(frames)
+    return np.stack(frames), None
 
 
 def _is_video(upload: Upload) -> bool:
@@ -104,12 +145,13 @@ def _is_video(upload: Upload) -> bool:
     return upload.content_type == VIDEO
 
 
-def _decode_picture(upload: Upload, budget: PixelBudget) -> np.ndarray:
+def _decode_picture(upload: Upload, budget: PixelBudget, or_else: str = "") -> np.ndarray:
     what = upload.view
     undeclared = upload.content_type in UNDECLARED
     kinds = ("PNG", "JPEG") if undeclared else FORMATS.get(upload.content_type)
     if kinds is None:
-        raise refusal(415, f"{what}: type {upload.content_type!r}; expected {', '.join(FORMATS)}")
+        expected = " ".join([", ".join(FORMATS), or_else]).strip()
+        raise refusal(415, f"{what}: type {upload.content_type!r}; expected {expected}")
     try:
         # Pillow warns, then raises, at sizes far above our limit; both are that limit's business.
         with warnings.catch_warnings():
@@ -118,7 +160,7 @@ def _decode_picture(upload: Upload, budget: PixelBudget) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise refusal(413, f"{what}: the picture is too large ({error})") from error
     except Image.UnidentifiedImageError as error:
-        expected = "a PNG or JPEG" if undeclared else upload.content_type
+        expected = f"a PNG or JPEG {or_else}".strip() if undeclared else upload.content_type
         raise refusal(415, f"{what}: expected {expected}, but it is none") from error
     except _DAMAGED as error:
         raise refusal(422, f"{what}: cut short or damaged picture ({error})") from error
@@ -134,7 +176,9 @@ def _checked_picture(
         return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
 
 
-def _decode_video(upload: Upload, config: ServeConfig, budget: PixelBudget) -> np.ndarray:
+def _decode_video(
+    upload: Upload, config: ServeConfig, budget: PixelBudget
+) -> tuple[np.ndarray, float]:
     with tempfile.TemporaryDirectory(prefix="sole-serve-") as folder:
         path = Path(folder) / "upload.mp4"
         path.write_bytes(upload.data)
@@ -145,17 +189,19 @@ def _decode_video(upload: Upload, config: ServeConfig, budget: PixelBudget) -> n
             raise refusal(422, message) from error
 
 
-def _read_film(path: Path, name: str, config: ServeConfig, budget: PixelBudget) -> np.ndarray:
+def _read_film(
+    path: Path, name: str, config: ServeConfig, budget: PixelBudget
+) -> tuple[np.ndarray, float]:
     width, height = video_size(path)
     budget.spend(width, height, name, n_frames=0)
     shown = fitted_size(width, height, config.max_side_px)
     affordable = budget.left_px // (shown[0] * shown[1])
     limit = min(config.max_frames, affordable)
     # One more than allowed shows that there are too many, and no more than that is decoded.
-    frames, _ = read_video(path, limit + 1, max_side_px=config.max_side_px)
+    frames, fps = read_video(path, limit + 1, max_side_px=config.max_side_px)
     if len(frames) > limit:
         raise refusal(
             413, f"{name}: more than {limit} frames of {shown[0]}x{shown[1]} px; send fewer"
         )
     budget.spend(shown[0], shown[1], name, n_frames=len(frames))
-    return frames
+    return frames, fps

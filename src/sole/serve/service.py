@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -16,7 +17,7 @@ from sole.serve.batching import Batcher, ScoreJob, StepJob
 from sole.serve.config import ServeConfig
 from sole.serve.messages import Limits, ModelCard, ScoreRequest
 from sole.serve.metrics import RequestCounts, exposition
-from sole.serve.pictures import PixelBudget, Upload, decode_moment, decode_view
+from sole.serve.pictures import PixelBudget, Upload, by_part, decode_moment, decode_views
 from sole.serve.refusal import refusal
 from sole.serve.sessions import Answers, OpenSession, SessionTable
 
@@ -35,6 +36,7 @@ class Service:
 
     def __init__(self, model: RewardModel, settings: ServeConfig):
         self.settings = settings
+        self.began_s = time.time()
         self.models = _ways_of_judging(model, settings)
         self.usual = self.models.get("fast") or self.models.get("think") or model
         self.counts = RequestCounts()
@@ -96,7 +98,7 @@ class Service:
             ModelError: If the model fails.
         """
         views, digest = await self._decode(lambda: decode_moment(uploads, self.settings), uploads)
-        self._check_views(session.model, list(views))
+        self.check_views(session.model, list(views))
         return await session.answers.once(
             request_id, digest, lambda: self.batcher.submit(StepJob(session.model, session, views))
         )
@@ -161,18 +163,19 @@ class Service:
         all_costs = [vars(m.costs) for m in self.models.values()] or [vars(self.usual.costs)]
         return {name: float(sum(costs[name] for costs in all_costs)) for name in all_costs[0]}
 
+    async def aside(self, do: Callable[[], T]) -> T:
+        """Do what takes a while beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, do)
+
     async def _decode(self, decode: Callable[[], T], uploads: Sequence[Upload]) -> tuple[T, bytes]:
         """Decode beside the event loop; return that, and a digest of what was uploaded."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, lambda: (decode(), _digest(uploads)))
+        return await self.aside(lambda: (decode(), _digest(uploads)))
 
     def _episodes(self, request: ScoreRequest, uploads: Sequence[Upload]) -> list[Episode]:
         if len(request.episodes) > self.settings.max_episodes:
             n = len(request.episodes)
             raise refusal(413, f"{n} episodes; expected at most {self.settings.max_episodes}")
-        parts: dict[str, list[Upload]] = {}
-        for upload in uploads:
-            parts.setdefault(upload.view, []).append(upload)
+        parts = by_part(uploads)
         budget = PixelBudget(self.settings)
         return [
             self._episode(asked.task, asked.views or _own_names(parts), parts, budget)
@@ -186,17 +189,12 @@ class Service:
         parts: dict[str, list[Upload]],
         budget: PixelBudget,
     ) -> Episode:
-        self._check_views(self.usual, list(names))
-        lacking = [part for part in names.values() if part not in parts]
-        if lacking:
-            raise refusal(422, f"no part {lacking[0]!r} in the request; there are {sorted(parts)}")
-        views = {n: decode_view(parts[part], self.settings, budget) for n, part in names.items()}
-        if len({len(frames) for frames in views.values()}) > 1:
-            lengths = {name: len(frames) for name, frames in views.items()}
-            raise refusal(422, f"expected as many frames in every view, got {lengths}")
+        self.check_views(self.usual, list(names))
+        views, _ = decode_views(names, parts, self.settings, budget)
         return Episode(task, views)
 
-    def _check_views(self, model: RewardModel, names: Sequence[str]) -> None:
+    def check_views(self, model: RewardModel, names: Sequence[str]) -> None:
+        """Refuse views (422) that nobody knows, and an episode that lacks one the model needs."""
         unknown = [name for name in names if name not in VIEW_NAMES]
         if unknown or not names:
             got = f"got {unknown[0]!r}" if unknown else "got none"

@@ -89,6 +89,18 @@ class OpenSession:
         return self.n_steps - 1
 
 
+def begin(model: RewardModel, task: str) -> Session:
+    """A session of ``model``.
+
+    Raises:
+        HTTPException: 422 if it has none.
+    """
+    try:
+        return model.start(task)
+    except ValueError as error:
+        raise refusal(422, str(error)) from error
+
+
 class SessionTable:
     """All open sessions.
 
@@ -129,12 +141,8 @@ class SessionTable:
             return self._asked[asked]
         if len(self._open) >= self._max:
             raise refusal(429, f"{self._max} sessions are open; close one, or come back later")
-        try:
-            session = model.start(task)
-        except ValueError as error:
-            raise refusal(422, str(error)) from error
         session_id = secrets.token_urlsafe(16)
-        self._open[session_id] = OpenSession(model, session, self._clock(), asked)
+        self._open[session_id] = OpenSession(model, begin(model, task), self._clock(), asked)
         if asked is not None:
             self._asked[asked] = session_id
         return session_id
