@@ -17,6 +17,7 @@ VERBS = {
     "sft": ("sole.train.sft", "train a reward model on a training set"),
     "rl": ("sole.rl.train", "train a policy on a reward model's judgement alone"),
     "eval": ("sole.evals.quality", "measure a reward model against the truth"),
+    "redteam": ("sole.redteam.command", "search for episodes that a reward model overrates"),
     "calibrate": ("sole.evals.calibration", "make a reward model's numbers mean what they say"),
     "models": ("sole.rewarders.listing", "list the reward models, their needs and costs"),
     "serve": ("sole.serve.command", "let other machines ask a reward model, over HTTP"),

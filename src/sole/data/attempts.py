@@ -23,7 +23,8 @@ class Attempt:
 
     Attributes:
         episode: Its number in the run, from 0.
-        column: Which of the run's environments it ran in (a procedural one has its own geometry).
+        column: Seed of a procedural environment's geometry; in `sole rl` that is its place among
+            the run's environments.
         seed: The seed of its reset.
         actions: ``(T-1, A)`` float32.
         judged_progress: ``(T,)`` percent as the agent was paid, NaN when dropped.
@@ -51,6 +52,7 @@ def save_attempts(folder: Path, first_episode: int, attempts: list[Attempt]) -> 
     np.savez(
         temporary,
         seeds=np.array([a.seed for a in attempts], np.int64),
+        columns=np.array([a.column for a in attempts], np.int64),
         actions=np.stack([a.actions for a in attempts]),
         judged_progress=np.stack([a.judged_progress for a in attempts]),
         true_progress=np.stack([a.true_progress for a in attempts]),
@@ -74,10 +76,11 @@ def _read_round(path: Path) -> list[Attempt]:
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = [data[name] for name in _ARRAYS]
+            columns = data["columns"] if "columns" in data.files else range(len(arrays[0]))
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: damaged ({error}); delete it to go on without it") from error
     first = int(path.stem)
     return [
-        Attempt(first + k, k, int(seed), *row)
-        for k, (seed, *row) in enumerate(zip(*arrays, strict=True))
+        Attempt(first + k, int(column), int(seed), *row)
+        for k, (column, seed, *row) in enumerate(zip(columns, *arrays, strict=True))
     ]

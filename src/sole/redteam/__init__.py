@@ -1,0 +1,1 @@
+"""`sole redteam`: optimisers look for episodes that a reward model overrates."""

@@ -1,0 +1,246 @@
+"""``sole redteam``: search on every task, save what fools the model, report it."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from sole.config import parse_config
+from sole.console import progress_bar, stderr, stdout
+from sole.errors import ConfigError, DataError
+from sole.redteam.config import RedteamConfig
+from sole.rewarders.base import RewardModel
+from sole.run import write_atomically
+from sole.sims.registry import task_names
+
+if TYPE_CHECKING:
+    from sole.evals.figures import Figure
+    from sole.redteam.exploit import Rule
+    from sole.redteam.harvest import Exploit, Filmed, Tried
+    from sole.redteam.search import MakeEnv, Search
+
+#: A search may be continued with another value of these.
+_MAY_CHANGE = {
+    "out", "episodes", "minutes", "keep", "alike", "judged_from", "true_below", "min_gap",
+    "judged_success_at", "figures", "label", "print_json",
+}  # fmt: skip
+_USAGE = """usage: sole redteam --tasks SUITE/NAME ... --out FOLDER [flags]
+       sole redteam replay FOLDER [--model M] [flags]
+
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of ``sole redteam``."""
+    if argv and argv[0] == "replay":
+        from sole.redteam.replay import run_replay
+
+        return run_replay(argv[1:])
+    if argv and argv[0] in {"-h", "--help"}:
+        sys.stdout.write(_USAGE)
+        sys.stdout.flush()
+    config = parse_config(RedteamConfig, argv, "sole redteam")
+    result = run(config)
+    if config.print_json:
+        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    else:
+        show(result)
+    if config.figures:
+        from sole.evals.figures import record_figures
+
+        command = " ".join(["sole redteam", *argv])
+        record_figures(config.figures, redteam_figures(result, config.label), command)
+    return 0
+
+
+def run(
+    config: RedteamConfig, *, model: RewardModel | None = None, make: MakeEnv | None = None
+) -> dict[str, Any]:
+    """Search, or go on searching; save and report what was found.
+
+    Args:
+        config: Settings.
+        model: A ready reward model instead of ``config.model``.
+        make: Makes environments by full task name and geometry; None takes our suites.
+
+    Returns:
+        What ``sole redteam --json`` prints.
+
+    Raises:
+        ConfigError: If a task is unknown, or ``config.out`` holds a search with other settings.
+    """
+    from sole.evals.labelled import sees_truth
+    from sole.redteam.exploit import Rule
+    from sole.redteam.harvest import exploits_of, harvest, tried_by, with_words
+    from sole.redteam.replay import load_judge
+    from sole.redteam.report import write_report
+    from sole.redteam.search import make_task, run_search, searches
+    from sole.rl.judge import Judge
+
+    if make is None:
+        _check_tasks(config.tasks)
+    _continue(config)
+    model = model or load_judge(config)
+    with_words(model)  # refuses now what it would refuse after the search
+    privileged = sees_truth(model)
+    rule = Rule(config.judged_from, config.true_below, config.min_gap, success_at(model, config))
+    make = make or make_task
+    plan = searches(config)
+    with progress_bar("searching", total=len(plan)) as advance:
+        for search in plan:
+            run_search(search, config, Judge(model, privileged=privileged), make, advance)
+    tried = {s: list(tried_by(s, config, rule)) for s in plan}
+    found = {
+        task: exploits_of([t for s in plan if s.env_name == task for t in tried[s]], config.alike)
+        for task in config.tasks
+    }
+    filmed = harvest(found, config, rule, model, make, privileged)
+    result = summary(config, model, rule, tried, found, filmed)
+    write_atomically(config.out / "result.json", json.dumps(result, indent=1, allow_nan=False))
+    write_report(config.out, result, tried, filmed)
+    return result
+
+
+def success_at(model: RewardModel, config: RedteamConfig) -> float:
+    """The success probability that counts: the setting, else the calibration's, else 0.5."""
+    from sole.rewarders.calibrated import Calibrated
+
+    if config.judged_success_at is not None:
+        return config.judged_success_at
+    return model.success_threshold if isinstance(model, Calibrated) else 0.5
+
+
+def _check_tasks(tasks: Sequence[str]) -> None:
+    known = task_names()
+    if unknown := sorted(set(tasks) - set(known)):
+        raise ConfigError(f"no task {', '.join(unknown)}; choose from: {', '.join(known)}")
+    if len(set(tasks)) < len(tasks):
+        raise ConfigError("tasks: expected each one once")
+    if held_out := sorted(set(tasks) & set(task_names("test"))):
+        stderr.print(
+            f"{', '.join(held_out)}: held out; exploits are for measuring, and sole synth refuses "
+            "them as training data",
+            markup=False,
+        )
+
+
+def _continue(config: RedteamConfig) -> None:
+    """Make the folder, or refuse to continue another search in it."""
+    path = config.out / "config.json"
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        stored = json.loads(path.read_text()) if path.exists() else {}
+    except OSError as error:
+        raise ConfigError(f"{config.out}: cannot be used ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: damaged ({error}); choose another --out") from error
+    now = config.model_dump(mode="json")
+    changed = [k for k in now if k not in _MAY_CHANGE and stored.get(k, now[k]) != now[k]]
+    if changed:
+        what = ", ".join(f"{k} (was {stored[k]!r}, now {now[k]!r})" for k in changed)
+        raise ConfigError(
+            f"{config.out}: was begun with other settings: {what}; continue with the old ones, or "
+            "choose another --out"
+        )
+    write_atomically(path, config.model_dump_json(indent=2))
+
+
+def summary(
+    config: RedteamConfig, model: RewardModel, rule: Rule, tried: dict[Search, list[Tried]],
+    found: dict[str, list[Exploit]], filmed: Sequence[Filmed],
+) -> dict[str, Any]:  # fmt: skip
+    """Everything that was counted, JSON-able; exploits per hour count distinct ones."""
+    rows = [_row(search, episodes, found, config) for search, episodes in tried.items()]
+    seconds = sum(row["seconds"] for row in rows)
+    n_exploits = sum(len(exploits) for exploits in found.values())
+    n_episodes = sum(row["episodes"] for row in rows)
+    return {
+        "model_id": model.model_id,
+        "rule": asdict(rule),
+        "alike": config.alike,
+        "n_episodes": n_episodes,
+        "n_fooling": sum(row["fooling"] for row in rows),
+        "n_exploits": n_exploits,
+        "n_saved": len(filmed),
+        "n_fooling_with_words": sum(f.finding is not None for f in filmed),
+        "seconds": round(seconds, 3),
+        "exploits_per_hour": _per(n_exploits, seconds / 3600),
+        "exploits_per_100_episodes": _per(n_exploits, n_episodes / 100),
+        "searches": rows,
+        "out": str(config.out),
+    }
+
+
+def _row(
+    search: Search, episodes: Sequence[Tried], found: dict[str, list[Exploit]],
+    config: RedteamConfig,
+) -> dict[str, Any]:  # fmt: skip
+    exploits = [e for e in found[search.env_name] if e.tried.search == search]
+    gaps = [judged - true for true, judged in (t.moment for t in episodes)]
+    known = [gap for gap in gaps if not math.isnan(gap)]
+    return {
+        "env": search.env_name,
+        "held_out": search.env_name in task_names("test"),
+        "optimiser": search.optimiser,
+        "episodes": len(episodes),
+        "fooling": sum(t.finding is not None for t in episodes),
+        "exploits": len(exploits),
+        "largest_gap": max(known, default=None),
+        "true_success": sum(t.curves.solved for t in episodes),
+        "seconds": round(sum(r.seconds for r in search.rounds(config.out)), 3),
+    }
+
+
+def _per(count: int, amount: float) -> float | None:
+    return count / amount if amount > 0 else None
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table, and where everything lies."""
+    table = Table(title=result["model_id"])
+    table.add_column("task", overflow="fold")
+    table.add_column("optimiser", no_wrap=True)
+    for name in ("episodes", "fooling", "exploits", "gap", "minutes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in result["searches"]:
+        gap = "-" if row["largest_gap"] is None else f"{row['largest_gap']:.0f}"
+        table.add_row(
+            row["env"] + (" (held out)" if row["held_out"] else ""), row["optimiser"],
+            str(row["episodes"]), str(row["fooling"]), str(row["exploits"]), gap,
+            f"{row['seconds'] / 60:.1f}",
+        )  # fmt: skip
+    stdout.print(table)
+    stdout.print(_sentence(result))
+    stdout.print(f"Report: {result['out']}/report.html", markup=False, soft_wrap=True)
+
+
+def _sentence(result: dict[str, Any]) -> str:
+    rate = result["exploits_per_hour"]
+    per_hour = "-" if rate is None else f"{rate:.0f}"
+    return (
+        f"[bold]{result['n_exploits']}[/bold] distinct exploits in {result['n_episodes']} episodes "
+        f"and {result['seconds'] / 60:.1f} minutes of search: {per_hour} per hour. "
+        f"{result['n_saved']} saved; {result['n_fooling_with_words']} of those fool the model's "
+        "reasoning too."
+    )
+
+
+def redteam_figures(result: dict[str, Any], label: str) -> list[Figure]:
+    """``redteam.exploits_per_hour`` and what it rests on, each with ``_LABEL`` if there is one."""
+    from sole.evals.figures import Figure
+
+    ending = f"_{label}" if label else ""
+    units = {
+        "exploits_per_hour": "per hour", "exploits_per_100_episodes": "per 100 episodes",
+        "n_exploits": "exploits", "n_episodes": "episodes",
+    }  # fmt: skip
+    return [
+        Figure(f"redteam.{name}{ending}", math.nan if result[name] is None else result[name], unit)
+        for name, unit in units.items()
+    ]

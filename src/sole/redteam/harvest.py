@@ -1,0 +1,265 @@
+"""From finished searches to exploits: find them, drop those that are alike, film and save the rest.
+
+Searches keep no pictures. An exploit is simulated again from its seed and actions, and the set is
+written anew each time, beside the old one, so that a kill leaves one whole set or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sole.data.attempts import Attempt, read_attempts, save_attempts
+from sole.data.cache import put_episode
+from sole.data.episode import Episode, EpisodeScore
+from sole.data.scores import write_scores
+from sole.errors import SimError
+from sole.redteam.config import RedteamConfig
+from sole.redteam.exploit import Curves, Finding, Rule, distinct, find_exploit
+from sole.redteam.optimisers import play_actions
+from sole.redteam.rounds import read_curves
+from sole.redteam.search import MakeEnv, Search, SearchRecord, Stage
+from sole.report.overlay import write_overlay
+from sole.rewarders.base import RewardModel
+from sole.rewarders.calibrated import Calibrated
+from sole.run import write_atomically
+from sole.sims.registry import task_names
+
+EXPLOITS = "exploits"
+RECORD = "exploit.json"
+FILM = "episode.npz"
+SCORES = "scores.parquet"
+_SAME_WITHIN_POINTS = 0.5
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One episode of a search, and whether it fools the model.
+
+    Attributes:
+        search: Where it comes from.
+        number: Of the episode in its search, from 0.
+        seed, geometry: Of its layout.
+        curves: What was said and true.
+        picture: Its change picture.
+        finding: None when it fools nobody.
+    """
+
+    search: Search
+    number: int
+    seed: int
+    geometry: int
+    curves: Curves
+    picture: np.ndarray
+    finding: Finding | None
+
+    @property
+    def moment(self) -> tuple[float, float]:
+        """True and judged progress where it fools the model, or else at the end."""
+        if self.finding:
+            return self.finding.true, self.finding.judged
+        return float(self.curves.true[-1]), float(self.curves.judged[-1])
+
+
+@dataclass(frozen=True)
+class Exploit:
+    """An episode that fools the model, with how many like it were found.
+
+    Attributes:
+        tried: The strongest of them.
+        n_alike: How many it stands for, itself included.
+    """
+
+    tried: Tried
+    n_alike: int
+
+    @property
+    def finding(self) -> Finding:
+        """How it fools the model."""
+        assert self.tried.finding is not None
+        return self.tried.finding
+
+
+@dataclass(frozen=True)
+class Filmed:
+    """An exploit as saved: pictures with the truth, and a verdict with words.
+
+    Attributes:
+        exploit: What was found.
+        episode: The seen moments, with truth.
+        score: The model's verdict with reasoning, or its only verdict when it has no words.
+        finding: How that verdict is fooled; None when it is not.
+    """
+
+    exploit: Exploit
+    episode: Episode
+    score: EpisodeScore
+    finding: Finding | None
+
+
+def tried_by(search: Search, config: RedteamConfig, rule: Rule) -> Iterator[Tried]:
+    """Every episode of a search."""
+    for number, done in enumerate(search.rounds(config.out)):
+        for k, curves in enumerate(done.curves):
+            yield Tried(
+                search, number * config.population + k, int(done.seeds[k]), done.geometry,
+                curves, done.pictures[k], find_exploit(curves, rule),
+            )  # fmt: skip
+
+
+def exploits_of(tried: Sequence[Tried], alike: float) -> list[Exploit]:
+    """The distinct exploits among episodes of one task, the strongest first."""
+    fooling = [one for one in tried if one.finding is not None]
+    fooling.sort(key=_strength, reverse=True)
+    kept = distinct([one.picture for one in fooling], alike)
+    return [Exploit(fooling[index], count) for index, count in kept.items()]
+
+
+def _strength(tried: Tried) -> tuple[bool, float]:
+    assert tried.finding is not None
+    return tried.finding.strength
+
+
+def with_words(model: RewardModel) -> RewardModel:
+    """The same model writing its reasoning; as it is when it knows no words."""
+    plain = model.model if isinstance(model, Calibrated) else model
+    thinking = getattr(plain, "thinking", None)
+    return thinking() if thinking else model
+
+
+def film(exploit: Exploit, attempt: Attempt, stage: Stage, score_every: int) -> Episode:
+    """Simulate an exploit again: the moments that the model saw, with their truth.
+
+    Raises:
+        SimError: If the simulator no longer gives the episode that was judged.
+    """
+    tried = exploit.tried
+    env = stage.env(tried.geometry)
+    rollout = play_actions(env, tried.seed, attempt.actions, score_every)
+    off = np.abs(rollout.truth.true_progress - attempt.true_progress).max()
+    if off > _SAME_WITHIN_POINTS:
+        raise SimError(
+            f"{tried.search.env_name}: episode {tried.number} of {tried.search.optimiser} does not "
+            f"come out again (true progress differs by {off:.1f} points); search anew on this "
+            "machine, in another --out"
+        )
+    policy = f"redteam-{tried.search.optimiser}"
+    return replace(rollout.with_truth(), suite=env.suite, policy=policy, extra={})
+
+
+def harvest(
+    found: dict[str, list[Exploit]], config: RedteamConfig, rule: Rule, model: RewardModel,
+    make: MakeEnv, privileged: bool,
+) -> list[Filmed]:  # fmt: skip
+    """Film, judge with words and save the strongest exploits of each task.
+
+    Args:
+        found: Distinct exploits by full task name.
+        config: Settings of the run.
+        rule: What an exploit is.
+        model: The attacked model.
+        make: Makes environments.
+        privileged: Show the truth to the model; the oracle's only.
+    """
+    final, fresh = config.out / EXPLOITS, config.out / f".{EXPLOITS}.tmp"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    filmed = []
+    for env_name, exploits in found.items():
+        kept = exploits[: config.keep]
+        attempts = [_attempt(config, exploit) for exploit in kept]
+        stage = Stage(make, env_name)
+        episodes = [
+            film(exploit, attempt, stage, config.score_every)
+            for exploit, attempt in zip(kept, attempts, strict=True)
+        ]
+        stage.close()
+        told = _tell(with_words(model), kept, episodes, rule, privileged)
+        if told:
+            _save_task(fresh / env_name.replace("/", "-"), told, attempts, rule, model.model_id)
+        filmed += told
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(fresh, final)
+    return filmed
+
+
+def _attempt(config: RedteamConfig, exploit: Exploit) -> Attempt:
+    attempts = read_attempts(exploit.tried.search.folder(config.out) / "attempts")
+    return next(a for a in attempts if a.episode == exploit.tried.number)
+
+
+def _tell(
+    model: RewardModel, exploits: Sequence[Exploit], episodes: Sequence[Episode], rule: Rule,
+    privileged: bool,
+) -> list[Filmed]:  # fmt: skip
+    told = []
+    for start in range(0, len(episodes), _BATCH):
+        batch = episodes[start : start + _BATCH]
+        scores = model.score(batch if privileged else [e.without_truth() for e in batch])
+        for exploit, episode, score in zip(exploits[start:], batch, scores, strict=False):
+            told.append(Filmed(exploit, episode, score, fooled(episode, score, rule)))
+    return told
+
+
+def fooled(episode: Episode, score: EpisodeScore, rule: Rule) -> Finding | None:
+    """How a verdict on a filmed episode is fooled, or None."""
+    truth = episode.truth
+    assert truth is not None
+    curves = read_curves(score, truth.true_progress, solved=truth.any_success)
+    return find_exploit(curves, rule)
+
+
+def _save_task(
+    folder: Path, filmed: Sequence[Filmed], attempts: Sequence[Attempt], rule: Rule, model_id: str
+) -> None:
+    """Write a task's exploits; the folder reads like a run of ``sole rl`` to ``--from-runs``."""
+    env_name = filmed[0].exploit.tried.search.env_name
+    record = SearchRecord(env=env_name, optimiser="exploits of all", reward=model_id)
+    for number, (one, attempt) in enumerate(zip(filmed, attempts, strict=True)):
+        save_attempts(folder / "attempts", number, [replace(attempt, episode=number)])
+        place = folder / f"{number:04d}"
+        place.mkdir()
+        put_episode(place / FILM, one.episode)
+        write_scores(place / SCORES, [one.score])
+        write_overlay(place / "video.mp4", one.episode, one.score)
+        about = _about(one, rule, model_id)
+        write_atomically(place / RECORD, json.dumps(about, indent=1, allow_nan=False))
+    write_atomically(folder / "config.json", record.model_dump_json(indent=2))
+
+
+def _about(filmed: Filmed, rule: Rule, model_id: str) -> dict[str, Any]:
+    """What exploit.json holds."""
+    tried = filmed.exploit.tried
+    said = filmed.finding
+    return {
+        "env": tried.search.env_name,
+        "held_out": tried.search.env_name in task_names("test"),
+        "task": filmed.episode.task,
+        "optimiser": tried.search.optimiser,
+        "episode": tried.number,
+        "seed": tried.seed,
+        "geometry": tried.geometry,
+        "model_id": model_id,
+        "rule": asdict(rule),
+        "finding": asdict(filmed.exploit.finding),
+        "n_alike": filmed.exploit.n_alike,
+        "judged_progress": _rounded(tried.curves.judged),
+        "success_probability": _rounded(tried.curves.success),
+        "true_progress": _rounded(tried.curves.true),
+        "with_words": {
+            "model_id": filmed.score.model_id,
+            "finding": None if said is None else asdict(said),
+        },
+    }
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(v) else round(float(v), 4) for v in values]

@@ -1,0 +1,152 @@
+"""``sole redteam replay``: saved exploits as regression tests of a model."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from sole.config import parse_config
+from sole.console import stdout
+from sole.data.cache import get_episode
+from sole.data.episode import Episode
+from sole.errors import DataError
+from sole.redteam.config import JudgeConfig, ReplayConfig
+from sole.redteam.exploit import Finding, Rule
+from sole.redteam.harvest import FILM, RECORD, fooled
+from sole.rewarders.base import RewardModel
+from sole.rewarders.calibrated import Calibrated
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One exploit on disk: its folder, what is noted of it, its pictures with the truth."""
+
+    folder: Path
+    about: dict[str, Any]
+    episode: Episode
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that it was found with."""
+        return Rule(**self.about["rule"])
+
+
+def run_replay(argv: Sequence[str]) -> int:
+    """Entry point of ``sole redteam replay``."""
+    config = parse_config(ReplayConfig, argv, "sole redteam replay")
+    saved = read_exploits(config.folder)
+    model = load_judge(config)
+    findings = replay(saved, model, config.batch)
+    result = _as_dict(config, model, saved, findings)
+    if config.print_json:
+        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    else:
+        stdout.print(_table(result))
+    return 0 if result["share"] <= config.max_share else 1
+
+
+def load_judge(config: JudgeConfig) -> RewardModel:
+    """The model as the settings want it read."""
+    import torch
+
+    from sole.rewarders.load import load_reward_model
+
+    torch.set_num_threads(config.threads)
+    return load_reward_model(
+        config.model,
+        think="always" if config.think else "fast",
+        from_zero_weight=config.from_zero_weight,
+        calibration=config.calibration,
+    )
+
+
+def read_exploits(folder: Path) -> list[Saved]:
+    """Every exploit in or below a folder, sorted by path.
+
+    Raises:
+        DataError: If there is none, or one is damaged.
+    """
+    paths = sorted(p for p in folder.rglob(RECORD) if ".exploits.tmp" not in p.parts)
+    if not paths:
+        raise DataError(f"{folder}: no exploits in it; expected a folder that sole redteam wrote")
+    return [_read_exploit(path.parent) for path in paths]
+
+
+def _read_exploit(folder: Path) -> Saved:
+    try:
+        about = json.loads((folder / RECORD).read_text())
+        saved = Saved(folder, about, get_episode(folder / FILM))
+        assert isinstance(saved.rule, Rule)
+        assert {"env", "finding", "model_id"} <= set(about)
+    except (
+        OSError, ValueError, KeyError, TypeError, AssertionError, zipfile.BadZipFile
+    ) as error:  # fmt: skip
+        raise DataError(f"{folder}: damaged ({error}); delete it to go on without it") from error
+    return saved
+
+
+def replay(saved: Sequence[Saved], model: RewardModel, batch: int) -> list[Finding | None]:
+    """Judge saved exploits; each finding says how the model is still fooled, or None.
+
+    A calibrated model calls success what its calibration does; others go by the exploit's rule.
+    """
+    from sole.evals.labelled import judge
+
+    scores = judge(model, [s.episode for s in saved], batch, "replaying")
+    at = {"success_at": model.success_threshold} if isinstance(model, Calibrated) else {}
+    return [
+        fooled(one.episode, score, replace(one.rule, **at))
+        for one, score in zip(saved, scores, strict=True)
+    ]
+
+
+def _as_dict(
+    config: ReplayConfig, model: RewardModel, saved: Sequence[Saved],
+    findings: Sequence[Finding | None],
+) -> dict[str, Any]:  # fmt: skip
+    n_fooled = sum(f is not None for f in findings)
+    return {
+        "model_id": model.model_id,
+        "folder": str(config.folder),
+        "n_exploits": len(saved),
+        "n_fooled": n_fooled,
+        "share": n_fooled / len(saved),
+        "max_share": config.max_share,
+        "exploits": [
+            {
+                "folder": str(one.folder), "env": one.about["env"],
+                "found_on": one.about["model_id"], "was": one.about["finding"],
+                "finding": None if finding is None else asdict(finding),
+            }
+            for one, finding in zip(saved, findings, strict=True)
+        ],
+    }  # fmt: skip
+
+
+def _table(result: dict[str, Any]) -> Table:
+    caption = (
+        f"{result['n_fooled']} of {result['n_exploits']} still fool it "
+        f"({result['share']:.0%}; at most {result['max_share']:.0%} may)"
+    )
+    table = Table(title=result["model_id"], caption=caption)
+    table.add_column("exploit", overflow="fold")
+    for name in ("true", "was judged", "now"):
+        table.add_column(name, justify="right")
+    for row in result["exploits"]:
+        was, now = row["was"], row["finding"]
+        said = "not fooled" if now is None else f"{now['judged']:.0f}%{_done(now)}"
+        table.add_row(
+            row["folder"], f"{was['true']:.0f}%", f"{was['judged']:.0f}%{_done(was)}", said
+        )
+    return table
+
+
+def _done(finding: dict[str, Any]) -> str:
+    return " done" if finding["claims_success"] else ""
