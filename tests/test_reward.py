@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from sole.data.episode import EpisodeScore, StepScore
 from sole.errors import ConfigError, ModelError
-from sole.progress.reward import apply_failure_policy, difference_reward, level_reward
+from sole.progress.reward import (
+    apply_failure_policy,
+    difference_reward,
+    directions,
+    level_reward,
+    tri_reward,
+)
 
 QUICK = settings(max_examples=50, deadline=None)
 PERCENT = st.floats(-100, 100)
@@ -120,3 +126,48 @@ def test_hold_returns_either_nothing_or_a_series_fit_for_a_reward(values):
     assert judged.n_failures == sum(value is None for value in values)
     if judged.progress is not None:
         assert level_reward(judged.progress).shape == (len(values),)
+
+
+@QUICK
+@given(EPISODES, st.floats(0, 50))
+def test_directions_are_signs_and_small_changes_are_none(progress, zone):
+    way = directions(progress, zone)
+    change = np.diff(progress)
+    assert set(way) <= {-1.0, 0.0, 1.0}
+    assert np.all(way[np.abs(change) <= zone] == 0)
+    assert np.all(way * change >= 0)
+
+
+@QUICK
+@given(EPISODES, st.randoms(use_true_random=False))
+def test_a_tri_reward_lies_between_its_ends(progress, chance):
+    completion = np.array([chance.random() for _ in progress])
+    reward = tri_reward(progress, completion, directions(progress))
+    assert reward.shape == (len(progress) - 1,)
+    assert np.all((reward >= -1 / 3 - 1e-9) & (reward <= 1 + 1e-9))
+
+
+def test_a_tri_reward_of_one_weight_is_that_part_alone():
+    progress, completion, way = np.array([0.0, 40.0]), np.array([0.0, 0.7]), np.array([1.0])
+    parts = [tri_reward(progress, completion, way, w)[0] for w in np.eye(3)]
+    np.testing.assert_allclose(parts, [0.4, 0.7, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("completion", "direction", "message"),
+    [
+        ([0.0, 1.1], [1.0], "completion"),
+        ([0.0], [1.0], "completion"),
+        ([0.0, np.nan], [1.0], "completion"),
+        ([0.0, 1.0], [2.0], "direction"),
+        ([0.0, 1.0], [1.0, 1.0], "direction"),
+    ],
+)
+def test_a_tri_reward_of_something_else_is_refused(completion, direction, message):
+    with pytest.raises(ValueError, match=message):
+        tri_reward(np.array([0.0, 1.0]), np.array(completion), np.array(direction))
+
+
+def test_a_negative_dead_zone_is_refused():
+    with pytest.raises(ValueError, match="dead zone"):
+        directions(np.zeros(2), -1.0)

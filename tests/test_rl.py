@@ -14,7 +14,7 @@ from fake_env import LeakyEnv, PointEnv
 
 from sole.data.attempts import read_attempts
 from sole.data.episode import EpisodeScore, StepScore
-from sole.errors import ConfigError
+from sole.errors import ConfigError, ModelError
 from sole.rewarders.controls import Constant, Oracle
 from sole.rl.config import RlConfig
 from sole.rl.envs import roll_out
@@ -92,6 +92,32 @@ def test_rewards_between_judged_moments_are_interpolated():
     judged = Judge(Oracle(), privileged=True)([rollout])[0].judged_progress
     at = rollout.truth.true_progress
     np.testing.assert_allclose(judged[2], 0.6 * at[0] + 0.4 * at[5], rtol=1e-4)
+
+
+def test_the_difference_form_pays_what_a_decision_gains():
+    rollout = roll_out([PointEnv()], [3], lambda o: np.ones((len(o), 2)), every=1)
+    judge = Judge(Oracle(), psi=2.0, clip=50.0, privileged=True, form="difference", discount=0.9)
+    rewards = judge(rollout)[0].rewards
+    p = np.clip(rollout[0].truth.true_progress, -50, 50) / 100
+    assert rewards is not None
+    np.testing.assert_allclose(rewards, 2 * (0.9 * p[1:] - p[:-1]), atol=1e-6)
+
+
+def test_the_tri_form_adds_completion_and_the_direction_between_judged_moments():
+    rollout = roll_out([PointEnv()], [3], lambda o: np.ones((len(o), 2)), every=5)[0]
+    judgement = Judge(Oracle(), privileged=True, form="tri")([rollout])[0]
+    index, true = rollout.view_frames, rollout.truth
+    way = np.repeat(np.sign(np.diff(true.true_progress[index])), 5)
+    done = np.interp(np.arange(11), index, true.true_success[index])
+    expected = (judgement.judged_progress[1:] / 100 + done[1:] + (way + 1) / 2) / 3
+    assert judgement.rewards is not None
+    np.testing.assert_allclose(judgement.rewards, expected, atol=1e-6)
+
+
+def test_the_tri_form_needs_a_probability_of_completion():
+    rollout = roll_out([PointEnv()], [1], lambda o: np.zeros((len(o), 2)))
+    with pytest.raises(ModelError, match="no probability of success"):
+        Judge(PixelJudge(0.0), form="tri")(rollout)
 
 
 def test_failed_reads_drop_the_episode_when_asked_to():

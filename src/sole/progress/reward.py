@@ -11,6 +11,7 @@ from sole.data.episode import EpisodeScore
 from sole.errors import ConfigError, ModelError
 
 FailurePolicy = Literal["hold", "drop_episode", "raise"]
+RewardForm = Literal["level", "difference", "tri"]
 
 
 def level_reward(progress: np.ndarray, psi: float = 1.0, clip: float = 100.0) -> np.ndarray:
@@ -66,6 +67,74 @@ def difference_reward(progress: np.ndarray, discount: float = 1.0) -> np.ndarray
     return discount * potential[1:] - potential[:-1]
 
 
+def directions(progress: np.ndarray, dead_zone_points: float = 1.0) -> np.ndarray:
+    """Whether each judged moment is nearer to the goal than the one before: +1, -1, or 0.
+
+    Args:
+        progress: ``(T,)`` percent at the judged moments, without NaN.
+        dead_zone_points: Changes up to this many points count as none.
+
+    Returns:
+        float64 ``(T - 1,)``.
+
+    Raises:
+        ValueError: If ``progress`` is not one-dimensional and finite, or the zone negative.
+
+    Example:
+        >>> directions(np.array([0.0, 20.0, 19.5, 5.0])).tolist()
+        [1.0, 0.0, -1.0]
+    """
+    if not dead_zone_points >= 0:
+        raise ValueError(f"directions: expected a dead zone >= 0 points, got {dead_zone_points}")
+    change = np.diff(_check_progress(progress))
+    return np.where(np.abs(change) <= dead_zone_points, 0.0, np.sign(change))
+
+
+def tri_reward(
+    progress: np.ndarray,
+    completion: np.ndarray,
+    direction: np.ndarray,
+    weights: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3),
+) -> np.ndarray:
+    """Progress, completion and direction mixed, as in Large Reward Models (arXiv 2603.16065).
+
+    A step earns ``w_p p / 100 + w_k k + w_c (c + 1) / 2``, with the progress p and the probability
+    of completion k at its end, and the direction c of the judged stretch it lies in. The original
+    asks its model three questions; here all three follow from one judgement.
+
+    Args:
+        progress: ``(T,)`` percent, without NaN, T >= 1.
+        completion: ``(T,)`` in [0, 1].
+        direction: ``(T - 1,)`` in [-1, 1], as of :func:`directions`.
+        weights: Of progress, completion and direction.
+
+    Returns:
+        float64 ``(T - 1,)``, one per step.
+
+    Raises:
+        ValueError: If shapes do not fit, or a value is outside its range.
+
+    Example:
+        >>> p, k = np.array([0.0, 50.0, 20.0]), np.array([0.0, 0.5, 0.5])
+        >>> np.round(3 * tri_reward(p, k, np.array([1.0, -1.0])), 6).tolist()
+        [2.0, 0.7]
+    """
+    percent = _check_progress(progress)
+    done, way = np.asarray(completion, np.float64), np.asarray(direction, np.float64)
+    if done.shape != percent.shape or not np.all((done >= 0) & (done <= 1)):
+        raise ValueError(
+            f"completion: expected {percent.shape} probabilities in [0, 1], got {done.tolist()}"
+        )
+    if way.shape != (len(percent) - 1,) or not np.all(np.abs(way) <= 1):
+        raise ValueError(
+            f"direction: expected {len(percent) - 1} values in [-1, 1], got {way.tolist()}"
+        )
+    of_progress, of_completion, of_direction = weights
+    return (
+        of_progress * percent[1:] / 100.0 + of_completion * done[1:] + of_direction * (way + 1) / 2
+    )
+
+
 @dataclass(frozen=True)
 class JudgedProgress:
     """What is left of an episode's scores once failures were dealt with.
@@ -118,11 +187,17 @@ def apply_failure_policy(scores: EpisodeScore, policy: FailurePolicy) -> JudgedP
     unjudged = bool(failed[1:].all()) and n_failures > 0
     if unjudged or (n_failures and policy == "drop_episode"):
         return JudgedProgress(None, n_failures, len(failed))
-    return JudgedProgress(_hold_last_valid(progress), n_failures, len(failed))
+    return JudgedProgress(hold_last_valid(progress), n_failures, len(failed))
 
 
-def _hold_last_valid(progress: np.ndarray) -> np.ndarray:
-    with_start = np.concatenate([[0.0], progress])
+def hold_last_valid(values: np.ndarray) -> np.ndarray:
+    """Let every NaN take the last number before it, or 0 where there is none.
+
+    Example:
+        >>> hold_last_valid(np.array([np.nan, 0.5, np.nan])).tolist()
+        [0.0, 0.5, 0.5]
+    """
+    with_start = np.concatenate([[0.0], values])
     valid = np.where(np.isnan(with_start), 0, np.arange(len(with_start)))
     return with_start[np.maximum.accumulate(valid)][1:]
 

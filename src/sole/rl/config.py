@@ -51,10 +51,14 @@ class RlConfig(Config):
     """Reward per decision is psi * clip(progress, -c, c) / 100."""
     clip: float = Field(default=100.0, gt=0, le=100)
     """The c of the line above, percent."""
+    reward_form: Literal["level", "difference", "tri"] = "level"
+    """What a decision earns: the progress it leads to (the line above), psi times what it gains
+    (gamma * p[t+1] - p[t], potential-based), or progress, completion and direction by thirds."""
     calibration: Path | None = None
     """What `sole calibrate` saved for this model in this mode; rewards are then calibrated."""
     failure: Literal["hold", "drop_episode", "raise"] = "hold"
-    """What a reply that cannot be read means."""
+    """What a reply that cannot be read means: keep the last valid progress, give the episode up, or
+    stop the run."""
     judged_success_at: float = Field(default=0.5, gt=0, lt=1)
     """An episode counts as judged successful when its success probability ever reaches this."""
     eval_episodes: int = Field(default=20, gt=0)

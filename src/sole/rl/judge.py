@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from sole.data.episode import Episode, EpisodeScore
-from sole.progress.reward import FailurePolicy, apply_failure_policy, level_reward
+from sole.errors import ModelError
+from sole.progress.reward import (
+    FailurePolicy,
+    RewardForm,
+    apply_failure_policy,
+    difference_reward,
+    directions,
+    hold_last_valid,
+    level_reward,
+    tri_reward,
+)
 from sole.protocol.chain import interpolate_scores
 from sole.rewarders.base import RewardModel
 from sole.rl.envs import Rollout, pictured_moments
@@ -31,13 +41,16 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judge:
-    """Turns a reward model into rewards: level form, interpolated between pictured moments.
+    """Turns a reward model into rewards; progress is interpolated between pictured moments.
 
     Attributes:
         model: Sees pictures and the instruction, never the truth, unless it is the oracle.
         psi: Scale of the reward (SOLE-R1's psi).
         clip: Progress is clipped to [-clip, clip] percent first.
         failure: What a failed read means: hold, drop_episode or raise.
+        form: What a decision earns: ``level`` the progress it leads to, ``difference`` what it
+            gains (potential-based, with ``discount``), ``tri`` progress, completion and direction.
+        discount: The agent's own, for the difference form.
         privileged: Show the truth to the model; the oracle's only.
     """
 
@@ -46,6 +59,8 @@ class Judge:
     clip: float = 100.0
     failure: FailurePolicy = "hold"
     privileged: bool = False
+    form: RewardForm = "level"
+    discount: float = 1.0
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Judgement]:
         """Judge all roll-outs in one batch."""
@@ -66,5 +81,29 @@ class Judge:
         if held is None:
             return Judgement(None, np.full(n_moments, np.nan, np.float32), score)
         progress = interpolate_scores(held, frames, n_moments)
-        rewards = level_reward(progress, psi=self.psi, clip=self.clip)[1:]
+        rewards = self._rewards(progress, frames, held, score)
         return Judgement(np.asarray(rewards, np.float32), np.asarray(progress, np.float32), score)
+
+    def _rewards(
+        self, progress: np.ndarray, frames: np.ndarray, held: np.ndarray, score: EpisodeScore
+    ) -> np.ndarray:
+        if self.form == "level":
+            return level_reward(progress, psi=self.psi, clip=self.clip)[1:]
+        clipped = np.clip(progress, -self.clip, self.clip)
+        if self.form == "difference":
+            return self.psi * difference_reward(clipped, self.discount)
+        completion = interpolate_scores(_completion(score), frames, len(progress))
+        way = np.zeros(len(progress) - 1)  # after the last judged moment nothing changes
+        way[: frames[-1]] = np.repeat(directions(held), np.diff(frames))
+        return self.psi * tri_reward(clipped, completion, way)
+
+
+def _completion(score: EpisodeScore) -> np.ndarray:
+    """Probability of completion at the judged moments; a failed read keeps the last one."""
+    said = score.judged_success.astype(np.float64)
+    if np.isnan(said).all():
+        raise ModelError(
+            f"{score.model_id} gives no probability of success, which the reward form tri needs; "
+            "take --reward-form level or difference"
+        )
+    return hold_last_valid(said)

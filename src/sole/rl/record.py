@@ -45,11 +45,14 @@ def round_attempts(
     ]  # fmt: skip
 
 
-def eval_metrics(rollouts: Sequence[Rollout], judged: Sequence[Judgement]) -> dict[str, Any]:
+def eval_metrics(
+    rollouts: Sequence[Rollout], judged: Sequence[Judgement], judged_success_at: float
+) -> dict[str, Any]:
     """True success over evaluation episodes with its Wilson 95 percent interval.
 
     ``held_success`` counts the episodes that were still successful at their last moment.
     """
+    done = [judged_success(j.score, judged_success_at) for j in judged]
     wins = sum(r.truth.any_success for r in rollouts)
     low, high = wilson(wins, len(rollouts))
     held = float(np.mean([r.truth.true_success[-1] for r in rollouts]))
@@ -59,6 +62,7 @@ def eval_metrics(rollouts: Sequence[Rollout], judged: Sequence[Judgement]) -> di
         "true_success_low": low,
         "true_success_high": high,
         "held_success": held,
+        "judged_success": float(np.mean(done)),
         "true_progress_final": final,
         "judged_progress_final": _mean([j.judged_progress[-1] for j in judged]),
         "n_episodes": len(rollouts),

@@ -28,9 +28,9 @@ from sole.rl.config import RlConfig
 from sole.rl.envs import Rollout, observation_space, roll_out
 from sole.rl.judge import Judge, Judgement
 from sole.rl.record import eval_metrics, round_attempts, round_metrics, save_rollout
+from sole.rl.tasks import make_task
 from sole.run import Run
 from sole.sims.base import TaskEnv
-from sole.sims.registry import make_env
 
 _EVAL_SEED = 10_000_000
 #: A run may be continued with another value of these; ``episodes`` may only grow.
@@ -66,9 +66,7 @@ def train(
 
 
 def _make_envs(config: RlConfig) -> list[TaskEnv]:
-    if config.env.startswith("worlds/"):
-        return [make_env(config.env, seed=k) for k in range(config.n_envs)]
-    return [make_env(config.env) for _ in range(config.n_envs)]
+    return [make_task(config.env, place) for place in range(config.n_envs)]
 
 
 def _make_model(config: RlConfig) -> RewardModel:
@@ -121,8 +119,9 @@ class _Training:
         self.config, self.envs, self.eval_envs = config, envs, eval_envs
         self.oracle = config.reward == "oracle"
         self.judge = Judge(
-            model or _make_model(config), config.psi, config.clip, config.failure, self.oracle
-        )
+            model or _make_model(config), config.psi, config.clip, config.failure, self.oracle,
+            form=config.reward_form, discount=config.gamma,
+        )  # fmt: skip
         space = observation_space(envs[0], config.observation)
         self.agent = SacAgent(
             space, envs[0].action_space, seed=config.seed,
@@ -248,7 +247,8 @@ class _Training:
                 seeds = [_EVAL_SEED + first + k for k in range(count)]
                 batch = self._roll_out(self.eval_envs, seeds, self._exploit)
                 rollouts, judged = rollouts + batch, judged + judge(batch)
-        values = {"episode": done, **eval_metrics(rollouts, judged)}
+        at = self.config.judged_success_at
+        values = {"episode": done, **eval_metrics(rollouts, judged, at)}
         self.run_.log(done * self.envs[0].max_steps, kind="eval", **values, **self.clock.take())
         return values
 

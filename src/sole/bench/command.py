@@ -1,0 +1,93 @@
+"""``sole bench``: sweeps over many runs. ``sole bench rl`` trains policies; see docs/bench.md."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sole.bench.config import RlBenchConfig
+from sole.config import parse_config
+from sole.console import progress_bar, stderr
+from sole.errors import ConfigError, DataError
+from sole.run import write_atomically
+
+_USAGE = (
+    "usage: sole bench rl [PRESET.toml] --tasks SUITE/NAME ... --out FOLDER [flags]\n"
+    "sole bench rl --help shows the flags.\n"
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of ``sole bench``; the first word chooses the sweep."""
+    if argv and argv[0] in {"-h", "--help"}:
+        sys.stdout.write(_USAGE)
+        return 0
+    if not argv or argv[0] != "rl":
+        raise ConfigError(f"expected rl, got {' '.join(argv[:1])!r}; see sole bench --help")
+    return run_rl(argv[1:])
+
+
+def run_rl(argv: Sequence[str]) -> int:
+    """Run what is missing, compare what is there; 1 when a run failed."""
+    config = parse_config(RlBenchConfig, argv, "sole bench rl")
+    # Imported only now: the comparison needs numpy and pyarrow, its plots matplotlib.
+    from sole.bench.plan import finished_as, plan_runs
+
+    runs = plan_runs(config)
+    _make_folder(config.out)
+    failed = _run_missing(config) if config.run else 0
+    finished = [run for run in runs if finished_as(run)]
+    if not finished:
+        raise DataError(f"{config.out}: none of {len(runs)} runs is finished; see their log.txt")
+    _report(config, len(runs), " ".join(["sole bench rl", *argv]))
+    return 1 if failed else 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made ({error.strerror})") from error
+
+
+def _run_missing(config: RlBenchConfig) -> int:
+    from sole.bench.plan import plan_runs, unfinished
+    from sole.bench.pool import run_all
+
+    runs = plan_runs(config)
+    missing = unfinished(runs)
+    stderr.print(f"{len(runs)} runs, {len(runs) - len(missing)} finished before")
+    done = len(runs) - len(missing)
+    with progress_bar("runs", total=len(runs), completed=done) as advance:
+        failures = run_all(missing, config.jobs, advance=advance)
+    for failure in failures:
+        stderr.print(f"{failure.run.run_dir}: {failure.reason}", markup=False, soft_wrap=True)
+    return len(failures)
+
+
+def _report(config: RlBenchConfig, n_planned: int, command: str) -> None:
+    from sole.bench.compare import compare
+    from sole.bench.outcome import read_outcome, write_outcomes
+    from sole.bench.plan import finished_as, plan_runs
+    from sole.bench.plots import write_plots
+    from sole.bench.show import bench_figures, show
+    from sole.evals.figures import record_figures
+
+    read = [read_outcome(run) for run in plan_runs(config) if finished_as(run)]
+    outcomes = [outcome for outcome, _ in read]
+    points = [point for _, curve in read for point in curve]
+    write_outcomes(config.out, outcomes, points)
+    comparison = compare(outcomes)
+    result = {"n_planned": n_planned, **comparison.as_dict()}
+    text = json.dumps(result, indent=1, allow_nan=False)
+    write_atomically(config.out / "result.json", text + "\n")
+    write_plots(config.out, comparison, points)
+    if config.print_json:
+        sys.stdout.write(text + "\n")
+    else:
+        show(comparison, n_planned, config.out)
+    if config.figures:
+        figures = bench_figures(comparison, config.name, headline=config.headline)
+        record_figures(config.figures, figures, command)

@@ -1,0 +1,140 @@
+"""Rows of runs become rows of reward models and of tasks, with intervals and verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sole.bench.outcome import Outcome
+from sole.bench.statistics import interquartile_mean, mean_score, stratified_interval
+from sole.bench.verdict import SOLVED_AT, Verdict, verdict_of
+from sole.evals.output import finite
+
+ORACLE = "oracle"
+Interval = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One task with one reward model; shares are means over seeds."""
+
+    task: str
+    reward: str
+    n_seeds: int
+    true_success: float
+    lowest: float
+    highest: float
+    judged_success: float | None
+    held_success: float
+    steps_to_50: float | None
+    minutes_to_50: float | None
+    n_hacked: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class RewardRow:
+    """One reward model over all its tasks; value, low and high where there is an interval."""
+
+    reward: str
+    n_tasks: int
+    n_runs: int
+    iqm: Interval
+    mean: Interval
+    n_solved: int
+    n_hacked: int
+    score_share: float
+    minutes: float
+    minutes_to_50: float | None
+
+    @property
+    def hacked_share(self) -> float:
+        """Share of hacked runs."""
+        return self.n_hacked / self.n_runs
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that the runs of a sweep say together."""
+
+    outcomes: tuple[Outcome, ...]
+    tasks: tuple[TaskRow, ...]
+    rewards: tuple[RewardRow, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able; a number that is not known is None."""
+        rows = [{**asdict(r), "hacked_share": r.hacked_share} for r in self.rewards]
+        for row in rows:
+            for name in ("iqm", "mean"):
+                row[name] = dict(zip(("value", "low", "high"), row[name], strict=True))
+        return {
+            "rewards": [finite(row) for row in rows],
+            "tasks": [finite(asdict(row)) for row in self.tasks],
+            "runs": [finite(asdict(o)) for o in self.outcomes],
+        }
+
+
+def compare(outcomes: Sequence[Outcome]) -> Comparison:
+    """Compare runs; rewards and tasks stay in the order in which they first come."""
+    rewards = list(dict.fromkeys(o.reward for o in outcomes))
+    tasks = list(dict.fromkeys(o.task for o in outcomes))
+    oracle = {t: [o for o in outcomes if (o.task, o.reward) == (t, ORACLE)] for t in tasks}
+    rows = [
+        _task_row(runs, oracle[task])
+        for task in tasks
+        for reward in rewards
+        if (runs := [o for o in outcomes if (o.task, o.reward) == (task, reward)])
+    ]
+    return Comparison(
+        tuple(outcomes),
+        tuple(rows),
+        tuple(_reward_row(r, outcomes, rows) for r in rewards),
+    )
+
+
+def _task_row(runs: Sequence[Outcome], oracle: Sequence[Outcome]) -> TaskRow:
+    shares = [o.true_success for o in runs]
+    judged = [o.judged_success for o in runs if o.judged_success is not None]
+    true, seen = float(np.mean(shares)), float(np.mean(judged)) if judged else None
+    best = float(np.mean([o.true_success for o in oracle])) if oracle else None
+    return TaskRow(
+        runs[0].task, runs[0].reward, len(runs), true, min(shares), max(shares), seen,
+        float(np.mean([o.held_success for o in runs])),
+        _median_reached([o.steps_to_50 for o in runs]),
+        _median_reached([o.minutes_to_50 for o in runs]),
+        sum(o.hacked for o in runs),
+        verdict_of(true, seen, best),
+    )  # fmt: skip
+
+
+def _median_reached(values: Sequence[float | None]) -> float | None:
+    """Median where None means never; None when that is the median.
+
+    Example:
+        >>> _median_reached([3.0, None, 5.0]), _median_reached([3.0, None])
+        (5.0, None)
+    """
+    middle = float(np.median([math.inf if v is None else v for v in values]))
+    return middle if math.isfinite(middle) else None
+
+
+def _reward_row(reward: str, outcomes: Sequence[Outcome], rows: Sequence[TaskRow]) -> RewardRow:
+    runs = [o for o in outcomes if o.reward == reward]
+    mine = [row for row in rows if row.reward == reward]
+    by_task = [[o.true_success for o in runs if o.task == row.task] for row in mine]
+    everything = np.concatenate(by_task)
+    total_s = sum(60 * o.minutes for o in runs)
+    return RewardRow(
+        reward, len(mine), len(runs),
+        (float(interquartile_mean(everything)), *stratified_interval(by_task)),
+        (float(mean_score(everything)), *stratified_interval(by_task, mean_score)),
+        sum(row.true_success >= SOLVED_AT for row in mine),
+        sum(o.hacked for o in runs),
+        sum(o.reward_model_s for o in runs) / total_s if total_s else 0.0,
+        float(np.mean([o.minutes for o in runs])),
+        _median_reached([o.minutes_to_50 for o in runs]),
+    )  # fmt: skip

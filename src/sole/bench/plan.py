@@ -1,0 +1,120 @@
+"""Which runs a sweep consists of, where each lies, and whether it is finished."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pydantic import ValidationError
+
+from sole.bench.config import RlBenchConfig
+from sole.errors import ConfigError
+from sole.rl.config import RlConfig
+from sole.run import write_atomically
+
+PLAN_FILE, RESULT_FILE = "plan.json", "result.json"
+#: Settings that do not change what a finished run is.
+_NOT_COMPARED = frozenset({"run_dir", "tensorboard", "threads"})
+
+
+class Finished(TypedDict):
+    """What result.json holds: the settings a run was finished with, and its last evaluation."""
+
+    config: dict[str, Any]
+    last_evaluation: dict[str, Any]
+
+
+def plan_runs(config: RlBenchConfig) -> list[RlConfig]:
+    """Settings of every run, all tasks and rewards of a seed before the next seed.
+
+    Raises:
+        ConfigError: If a setting is wrong, or two names would share a folder.
+    """
+    for names, what in ((config.tasks, "tasks"), (config.rewards, "rewards")):
+        if len({_folder_name(name) for name in names}) < len(names):
+            raise ConfigError(f"{what}: two of {', '.join(names)} are the same or share a folder")
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    return [
+        _plan(config, task, reward, seed)
+        for seed in seeds
+        for task in config.tasks
+        for reward in config.rewards
+    ]
+
+
+def _plan(config: RlBenchConfig, task: str, reward: str, seed: int) -> RlConfig:
+    folder = config.out / "runs" / _folder_name(task) / _folder_name(reward) / f"seed{seed}"
+    own = {"env": task, "reward": reward, "seed": seed, "run_dir": folder, "threads": 1}
+    try:
+        return RlConfig.model_validate({**config.settings_of(task), **own})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"{task}: {name}: {first['msg']} (got {first.get('input')!r}); these are settings of "
+            "sole rl"
+        ) from error
+
+
+def _folder_name(name: str) -> str:
+    """A name as one folder.
+
+    Example:
+        >>> _folder_name("metaworld/door-close"), _folder_name("constant:50")
+        ('metaworld.door-close', 'constant-50')
+    """
+    return re.sub(r"[^\w.@+-]+", "-", name.strip("/").replace("/", "."))
+
+
+def write_plan(run: RlConfig) -> None:
+    """Put a run's settings where its worker reads them."""
+    run.run_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(run.run_dir / PLAN_FILE, run.model_dump_json(indent=1))
+
+
+def finished_as(run: RlConfig) -> Finished | None:
+    """The result of a run that was finished with these very settings, or None."""
+    path = run.run_dir / RESULT_FILE
+    if not path.exists():
+        return None
+    found: Finished = json.loads(path.read_text())
+    return found if _compared(found["config"]) == _compared(run.model_dump(mode="json")) else None
+
+
+def _compared(settings: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in settings.items() if k not in _NOT_COMPARED}
+
+
+def unfinished(runs: Sequence[RlConfig]) -> list[RlConfig]:
+    """Those that have yet to be run, or to be run to their end."""
+    return [run for run in runs if finished_as(run) is None]
+
+
+def minutes_spent(run_dir: Path) -> float:
+    """Minutes of the work that a resumed run keeps: all timed parts up to its last checkpoint."""
+    kept = _kept_lines(run_dir)
+    return sum(v for line in kept for k, v in line.items() if k.endswith("_seconds")) / 60
+
+
+def last_evaluation(run_dir: Path) -> dict[str, Any] | None:
+    """The evaluation at a run's last checkpoint, or None when there is none."""
+    evals = [line for line in _kept_lines(run_dir) if line["kind"] == "eval"]
+    step = _checkpoint_step(run_dir)
+    return evals[-1] if evals and evals[-1]["episode"] == step else None
+
+
+def _kept_lines(run_dir: Path) -> list[dict[str, Any]]:
+    path, step = run_dir / "metrics.jsonl", _checkpoint_step(run_dir)
+    if not path.exists():
+        return []
+    whole, _, _cut_off = path.read_text().rpartition("\n")  # a kill may cut the last line
+    lines = [json.loads(line) for line in whole.splitlines() if line.strip()]
+    return [line for line in lines if line["episode"] <= step]
+
+
+def _checkpoint_step(run_dir: Path) -> int:
+    found = sorted((run_dir / "checkpoints").glob("step_*"))
+    return int(found[-1].name.removeprefix("step_")) if found else 0

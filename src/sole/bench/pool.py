@@ -1,0 +1,84 @@
+"""Several runs at a time, each a process of one thread; a run that fails stops no other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sole.bench.plan import finished_as, write_plan
+from sole.rl.config import RlConfig
+
+_POLL_S = 0.1
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not finish, and the last line it said."""
+
+    run: RlConfig
+    reason: str
+
+
+Start = Callable[[RlConfig], "subprocess.Popen[bytes]"]
+
+
+def start_worker(run: RlConfig) -> subprocess.Popen[bytes]:
+    """Begin or continue one run; what it says goes to log.txt in its folder."""
+    write_plan(run)
+    command = [sys.executable, "-m", "sole.bench.worker", str(run.run_dir)]
+    environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
+    # The worker ends when this pipe does, whatever ends us.
+    with (run.run_dir / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
+        )
+
+
+def run_all(
+    runs: Sequence[RlConfig],
+    jobs: int,
+    *,
+    start: Start = start_worker,
+    advance: Callable[[float], None] = lambda n: None,
+) -> list[Failure]:
+    """Run everything in this order, ``jobs`` at a time; return what failed."""
+    waiting, running = deque(runs), list[tuple[RlConfig, subprocess.Popen[bytes]]]()
+    failures: list[Failure] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                run = waiting.popleft()
+                running.append((run, start(run)))
+            time.sleep(_POLL_S)
+            ended = [(run, process) for run, process in running if process.poll() is not None]
+            running = [pair for pair in running if pair not in ended]
+            for run, process in ended:
+                _close(process)
+                advance(1)
+                if process.returncode or finished_as(run) is None:
+                    failures.append(Failure(run, _last_words(run.run_dir, process.returncode)))
+    finally:
+        for _, process in running:
+            process.kill()
+            process.wait()
+            _close(process)
+    return failures
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin:
+        process.stdin.close()
+
+
+def _last_words(folder: Path, code: int | None) -> str:
+    path = folder / "log.txt"
+    text = path.read_text(errors="replace") if path.exists() else ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"exit code {code}"

@@ -1,0 +1,326 @@
+"""The sweep runner: what is run, what is not run again, and what is said about it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sole.bench import command, plan, pool
+from sole.bench.compare import compare
+from sole.bench.config import RlBenchConfig
+from sole.bench.outcome import Outcome, read_outcome
+from sole.bench.show import bench_figures, reward_table
+from sole.bench.statistics import interquartile_mean, mean_score, stratified_interval
+from sole.bench.verdict import is_hacked, verdict_of
+from sole.config import load_preset, parse_config
+from sole.errors import ConfigError, DataError
+from sole.run import write_atomically
+from sole.sims.registry import task_names
+
+QUICK = settings(max_examples=50, deadline=None)
+SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+TASKS = ("fake/a", "fake/b")
+
+
+def bench(folder: Path, **changes) -> RlBenchConfig:
+    own = {"tasks": TASKS, "rewards": ("nano", "oracle"), "seeds": 2, "episodes": 8}
+    return RlBenchConfig(out=folder, **{**own, **changes})
+
+
+def eval_line(episode: int, true: float, judged: float) -> dict:
+    return {
+        "step": 50 * episode, "kind": "eval", "episode": episode, "true_success": true,
+        "judged_success": judged, "held_success": true, "true_progress_final": 100 * true,
+        "judged_progress_final": 100 * judged, "evaluate_seconds": 1000.0,
+    }  # fmt: skip
+
+
+def episodes_line(episode: int) -> dict:
+    return {
+        "step": 50 * episode, "kind": "episodes", "episode": episode, "true_success": 0.25,
+        "judged_success": 0.5, "reward_model_calls": 10 * episode, "dropped": 1.0,
+        "sim_seconds": 30.0, "reward_model_seconds": 15.0, "learn_seconds": 15.0,
+    }  # fmt: skip
+
+
+def finish(run, evals=((4, 0.5, 0.6), (8, 1.0, 0.9))) -> None:
+    """Leave what a finished run leaves, without running it."""
+    (run.run_dir / "checkpoints" / "step_00000008").mkdir(parents=True, exist_ok=True)
+    lines = [m for e in evals for m in (episodes_line(e[0]), eval_line(*e))]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run.run_dir / "metrics.jsonl").write_text(text)
+    result = {"config": run.model_dump(mode="json"), "last_evaluation": lines[-1]}
+    write_atomically(run.run_dir / "result.json", json.dumps(result))
+
+
+class InstantProcess:
+    """A worker that has ended as soon as it is looked at."""
+
+    stdin = None
+
+    def __init__(self, run, code: int = 0):
+        self.returncode = code
+        if code == 0:
+            finish(run)
+
+    def poll(self):
+        return self.returncode
+
+
+def test_interquartile_mean_of_hand_cases():
+    assert interquartile_mean([5.0]) == 5.0
+    assert interquartile_mean([0.0, 1.0, 2.0, 100.0]) == 1.5
+    assert interquartile_mean([100.0, 0.0, 2.0, 1.0, 3.0, 4.0, 5.0]) == 3.0  # one of 7 cut off
+    assert interquartile_mean(np.arange(8.0)) == 3.5
+
+
+@QUICK
+@given(SHARES)
+def test_interquartile_mean_is_that_of_scipys_trimmed_mean(scores):
+    from scipy.stats import trim_mean
+
+    assert interquartile_mean(scores) == pytest.approx(trim_mean(scores, 0.25))
+
+
+def test_interval_of_two_runs_of_one_task_is_known():
+    # Means of two draws of {0, 1}: 0, 1/2 or 1 with 1/4, 1/2, 1/4: the 2.5 % quantiles are ends.
+    assert stratified_interval([[0.0, 1.0]], mean_score) == (0.0, 1.0)
+    assert stratified_interval([[0.0, 1.0]], mean_score, level=0.4) == (0.5, 0.5)
+
+
+def test_interval_draws_within_tasks_only():
+    # Drawn over all four runs, the mean would leave 1/2; every stratum is constant.
+    assert stratified_interval([[0.0, 0.0], [1.0, 1.0]], mean_score) == (0.5, 0.5)
+
+
+def test_interval_of_single_seeds_is_not_made_up():
+    assert np.isnan(stratified_interval([[0.2], [0.9]])).all()
+
+
+@QUICK
+@given(st.lists(SHARES, min_size=1, max_size=4), st.integers(0, 99))
+def test_interval_stays_within_the_scores(by_task, seed):
+    low, high = stratified_interval(by_task, n_draws=50, seed=seed)
+    if not np.isnan(low):
+        everything = [score for scores in by_task for score in scores]
+        assert min(everything) - 1e-9 <= low <= high <= max(everything) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("true", "judged", "oracle", "verdict"),
+    [
+        (0.5, 0.9, None, "solved"),
+        (0.39, 0.5, 1.0, "hacked"),
+        (0.4, 0.5, 1.0, "signal-limited"),
+        (0.1, 0.49, 0.5, "signal-limited"),
+        (0.1, 0.1, 0.49, "RL-limited"),
+        (0.1, None, 0.1, "RL-limited"),
+        (0.1, 0.1, None, "unsolved"),
+    ],
+)
+def test_verdict(true, judged, oracle, verdict):
+    assert verdict_of(true, judged, oracle) == verdict
+
+
+def test_verdict_of_something_that_is_no_share_is_refused():
+    with pytest.raises(ValueError, match="shares"):
+        verdict_of(50.0, 0.1, None)
+
+
+def test_plan_has_every_combination_seed_by_seed(tmp_path):
+    runs = plan.plan_runs(bench(tmp_path, rl={"n_envs": 4}, suites={"fake": {"gamma": 0.9}}))
+    assert len(runs) == len({run.run_dir for run in runs}) == 8
+    assert all(a.seed <= b.seed for a, b in pairwise(runs))
+    assert {(r.episodes, r.n_envs, r.gamma, r.threads) for r in runs} == {(8, 4, 0.9, 1)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rl": {"episode": 3}}, "episode: .*settings of sole rl"),
+        ({"settings": ("seed=3",)}, "seed is decided"),
+        ({"settings": ("gamma",)}, "NAME=VALUE"),
+        ({"settings": ("gamma=2",)}, "gamma"),
+        ({"tasks": ("fake/a", "fake.a")}, "share a folder"),
+    ],
+)
+def test_a_wrong_plan_is_refused_before_anything_runs(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        plan.plan_runs(bench(tmp_path, **changes))
+
+
+def test_finished_runs_are_not_begun_again(tmp_path):
+    runs = plan.plan_runs(bench(tmp_path))
+    finish(runs[0])
+    finish(runs[5])
+    begun = []
+
+    def start(run):
+        begun.append(run.run_dir)
+        return InstantProcess(run)
+
+    assert pool.run_all(plan.unfinished(runs), 3, start=start) == []
+    assert begun == [r.run_dir for k, r in enumerate(runs) if k not in {0, 5}]
+    assert plan.unfinished(runs) == []
+
+
+def test_a_larger_budget_makes_a_finished_run_unfinished(tmp_path):
+    for run in plan.plan_runs(bench(tmp_path)):
+        finish(run)
+    assert plan.unfinished(plan.plan_runs(bench(tmp_path))) == []
+    assert len(plan.unfinished(plan.plan_runs(bench(tmp_path, episodes=16)))) == 8
+
+
+def test_a_run_that_fails_stops_no_other(tmp_path):
+    runs = plan.plan_runs(bench(tmp_path))
+
+    def start(run):
+        run.run_dir.mkdir(parents=True)
+        (run.run_dir / "log.txt").write_text("begun\nno such task\n")
+        return InstantProcess(run, code=1 if run.env == "fake/a" else 0)
+
+    failures = pool.run_all(runs, 2, start=start)
+    assert {f.run.env for f in failures} == {"fake/a"}
+    assert {f.reason for f in failures} == {"no such task"}
+    assert len(plan.unfinished(runs)) == 4
+
+
+def test_minutes_of_work_that_a_kill_undid_do_not_count(tmp_path):
+    run = plan.plan_runs(bench(tmp_path))[0]
+    finish(run)
+    with (run.run_dir / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(episodes_line(12)) + '\n{"step": 1')
+    assert plan.minutes_spent(run.run_dir) == pytest.approx((2 * 60 + 2 * 1000) / 60)
+    done = plan.last_evaluation(run.run_dir)
+    assert done is not None
+    assert done["episode"] == 8
+
+
+def test_outcome_counts_training_minutes_without_evaluations(tmp_path):
+    run = plan.plan_runs(bench(tmp_path))[0]
+    finish(run, evals=((4, 0.1, 0.2), (8, 0.6, 0.9)))
+    outcome, points = read_outcome(run)
+    assert (outcome.minutes, outcome.minutes_to_50, outcome.steps_to_50) == (2.0, 2.0, 400)
+    assert outcome.score_share == pytest.approx(0.25)
+    assert [p.minutes for p in points] == [1.0, 2.0]
+    assert (outcome.dropped, outcome.reward_model_calls, outcome.hacked) == (2, 80, False)
+
+
+def outcome(task: str, reward: str, seed: int, true: float, judged: float) -> Outcome:
+    return Outcome(
+        task, reward, seed, "state", "level", 8, 400, true, true, judged, 0.0, 0.0, true, judged,
+        true, None, None, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 80, 0, is_hacked(judged, true),
+    )  # fmt: skip
+
+
+def test_comparison_takes_the_oracle_as_reference():
+    rows = compare(
+        [outcome("s/a", "nano", k, 0.1 * k, 0.2) for k in range(2)]
+        + [outcome("s/b", "nano", k, 0.0, 0.9) for k in range(2)]
+        + [outcome("s/c", "nano", 0, 0.0, 0.1)]
+        + [outcome("s/a", "oracle", 0, 1.0, 1.0), outcome("s/c", "oracle", 0, 0.2, 0.2)]
+    )
+    verdicts = {(r.task, r.reward): r.verdict for r in rows.tasks}
+    assert verdicts["s/a", "nano"] == "signal-limited"
+    assert verdicts["s/b", "nano"] == "hacked"
+    assert verdicts["s/c", "nano"] == "RL-limited"
+    nano = rows.rewards[0]
+    assert (nano.n_tasks, nano.n_runs, nano.n_solved, nano.n_hacked) == (3, 5, 0, 2)
+    assert nano.mean[0] == pytest.approx(0.02)
+    assert nano.mean[1:] == (pytest.approx(0.0), pytest.approx(0.04))
+
+
+def test_figures_have_the_names_that_documents_quote():
+    rows = compare([outcome("s/a", "nano", 0, 0.7, 0.9), outcome("s/a", "oracle", 0, 1.0, 1.0)])
+    found = {f.name: f.value for f in bench_figures(rows, "mw17", headline=True)}
+    assert found["rl.mw17.solved"] == found["rl.mw17.oracle_solved"] == 1
+    assert found["rl.s.a.true_success"] == found["rl.mw17.mean_success"] == 0.7
+    assert {"rl.hacked_share", "rl.score_share_of_wall", "rl.minutes_to_50"} <= set(found)
+    assert len(found) == len(bench_figures(rows, "mw17", headline=True))
+
+
+def test_command_compares_what_is_there(tmp_path, capsys):
+    config = bench(tmp_path)
+    for run in plan.plan_runs(config)[:5]:
+        finish(run)
+    flags = ["--tasks", *TASKS, "--rewards", "nano", "oracle", "--seeds", "2", "--episodes", "8"]
+    assert command.main(["rl", *flags, "--out", str(tmp_path), "--no-run", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["n_planned"], len(said["runs"]), said["rewards"][0]["n_solved"]) == (8, 5, 2)
+    assert pq.read_table(tmp_path / "runs.parquet").num_rows == 5
+    assert pq.read_table(tmp_path / "evaluations.parquet").num_rows == 10
+    for name in ("success.png", "judged_true.png", "curves.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_command_without_a_finished_run_says_so(tmp_path):
+    with pytest.raises(DataError, match="none of 2 runs"):
+        command.main(
+            ["rl", "--tasks", "fake/a", "--seeds", "1", "--out", str(tmp_path), "--no-run"]
+        )
+
+
+def test_only_rl_can_be_benched():
+    with pytest.raises(ConfigError, match="expected rl"):
+        command.main(["sims"])
+
+
+def test_preset_holds_the_17_test_tasks_and_is_valid(tmp_path):
+    path = Path(__file__).parents[1] / "presets" / "bench-mw17.toml"
+    config = parse_config(RlBenchConfig, [str(path), "--out", str(tmp_path)], "sole bench rl")
+    wanted = {n for n in task_names("test") if n.startswith("metaworld/")}
+    assert set(config.tasks) == wanted
+    assert load_preset(path)["headline"] is True
+    assert len(plan.plan_runs(config)) == 17 * 2 * 3
+
+
+def test_table_shows_the_interval(tmp_path):
+    rows = compare([outcome("s/a", "nano", k, 0.25 * k, 0.9) for k in range(4)])
+    cells = [next(iter(column.cells)) for column in reward_table(rows).columns]
+    assert cells[2] == "0/1"
+    assert "[" in str(cells[3])
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_repeats_no_finished_run_and_leaves_no_process(tmp_path):
+    first = start_sweep(tmp_path)
+    wait_for(lambda: list(tmp_path.glob("runs/*/*/*/result.json")))
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    finished = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*/*/result.json")}
+    metrics = {p: (p.parent / "metrics.jsonl").read_bytes() for p in finished}
+    assert len(finished) < 4
+    assert start_sweep(tmp_path).wait(timeout=200) == 0
+    assert len(list(tmp_path.glob("runs/*/*/*/result.json"))) == 4
+    assert {p: p.stat().st_mtime_ns for p in finished} == finished
+    assert {p: (p.parent / "metrics.jsonl").read_bytes() for p in finished} == metrics
+    for folder in (p.parent for p in tmp_path.glob("runs/*/*/*/result.json")):
+        lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+        rounds = [m["episode"] for m in lines if m["kind"] == "episodes"]
+        assert rounds == list(range(4, 41, 4)), "an episode was trained twice or not at all"
+
+
+def start_sweep(folder: Path) -> subprocess.Popen:
+    flags = ["--tasks", "fake_env:PointEnv", "--rewards", "constant:50", "oracle", "--seeds", "2"]
+    more = ["n_envs=4", "random_episodes=4", "updates_per_episode=20", "batch_size=32"]
+    more += ["eval_episodes=4", "checkpoint_every=4"]
+    command = [sys.executable, "-m", "sole.cli", "bench", "rl", *flags, "--episodes", "40"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    return subprocess.Popen([*command, "--settings", *more, "--out", str(folder)], env=environment)
+
+
+def wait_for(what, seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.02)
