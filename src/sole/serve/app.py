@@ -21,6 +21,7 @@ from sole.serve import compare, openai, page
 from sole.serve.config import ServeConfig
 from sole.serve.intake import (
     FILE,
+    FILES,
     GUARDED,
     PICTURES,
     REQUEST_PART,
@@ -113,8 +114,8 @@ _SCORE_BODY = multipart_body(
     {
         "properties": {
             REQUEST_PART: {"$ref": "#/components/schemas/ScoreRequest"},
-            "external": {"type": "array", "items": FILE, "description": "One MP4, or pictures"},
-            "wrist": {"type": "array", "items": FILE, "description": "One MP4, or pictures"},
+            "external": FILES,
+            "wrist": FILES,
         },
         "required": [REQUEST_PART],
         "minProperties": 2,

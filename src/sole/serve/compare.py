@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 
 from sole.data.episode import VIEW_NAMES, EpisodeScore
 from sole.serve.intake import (
-    FILE,
+    FILES,
     GUARDED,
     PICTURES,
     REQUEST_PART,
@@ -41,10 +41,7 @@ _BODY = multipart_body(
     {
         "properties": {
             REQUEST_PART: {"$ref": "#/components/schemas/CompareRequest"},
-            **{
-                part: {"type": "array", "items": FILE, "description": "One MP4, or pictures"}
-                for part in _PARTS
-            },
+            **dict.fromkeys(_PARTS, FILES),
         },
         "required": [REQUEST_PART],
         "minProperties": 2,

@@ -21,6 +21,7 @@ from sole.serve.service import Service
 REQUEST_PART = "request"
 FILE = {"type": "string", "format": "binary"}
 PICTURES = "image/png, image/jpeg"
+FILES = {"type": "array", "items": FILE, "minItems": 1, "description": "One MP4, or pictures"}
 _MAX_ID_CHARACTERS = 200
 Asked = TypeVar("Asked", bound=BaseModel)
 

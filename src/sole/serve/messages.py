@@ -40,7 +40,7 @@ Task = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_TASK_CHARACTERS),
     # The schema says with a pattern what the check says in words: blanks and full stops are none.
-    Field(json_schema_extra={"pattern": r"[^\s.]"}),
+    Field(json_schema_extra={"pattern": r"[^\s.\u001c-\u001f\u0085]"}),
     AfterValidator(checked_task),
 ]
 Winner = Literal["first", "second", "tie"]

@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from sole import samples
 from sole.serve.intake import (
     FILE,
+    FILES,
     GUARDED,
     PICTURES,
     REQUEST_PART,
@@ -35,10 +36,7 @@ _STREAM_BODY = multipart_body(
     {
         "properties": {
             REQUEST_PART: {"$ref": "#/components/schemas/StreamRequest"},
-            **{
-                part: {"type": "array", "items": FILE, "description": "One MP4, or pictures"}
-                for part in _KINDS
-            },
+            **dict.fromkeys(_KINDS, FILES),
         },
         "required": [REQUEST_PART],
         "minProperties": 2,

@@ -11,7 +11,8 @@
   function say(text) { by("status").textContent = text; }
   function complain(text) { by("error").textContent = text; by("error").hidden = !text; }
   const percent = (p) => p === null ? "–" : `${Math.round(p)}%`;
-  const when = (step) => step.time_s === null ? `frame ${step.index}` : `${step.index} · ${step.time_s.toFixed(1)} s`;
+  const clock = (step) => step.time_s === null ? "" : ` · ${step.time_s.toFixed(1)} s`;
+  const when = (step) => `${step.index}${clock(step)}`;
   const size = (bytes) => bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
   const words = (step) => step.error ? `No answer: ${step.error}` : step.reasoning || "No words at this moment.";
   const kind = (step) => step.error ? "failed" : step.reasoning ? "" : "none";
@@ -228,8 +229,8 @@
   }
 
   function finish(end) {
-    const last = run.steps.at(-1), each = 1000 * end.seconds / Math.max(1, end.n_steps);
-    say(`Done: ${end.n_steps} frames in ${end.seconds.toFixed(1)} s (${each.toFixed(0)} ms each). It ends at ${percent(last.progress)}.`);
+    const last = run.steps.at(-1);
+    say(`Done: ${end.n_steps} frames were judged. It ends at ${percent(last.progress)}.`);
     by("chart").setAttribute("aria-label", `progress over time; it ends at ${percent(last.progress)}`);
   }
 
@@ -245,9 +246,9 @@
   function show(k) {
     const step = run.steps[k];
     by("at").value = k;
-    by("at").setAttribute("aria-valuetext", `${when(step)}, ${percent(step.progress)}`);
+    by("at").setAttribute("aria-valuetext", `frame ${when(step)}, ${percent(step.progress)}`);
     for (const image of by("views").querySelectorAll("img")) image.src = step.pictures[image.dataset.view];
-    by("clock").textContent = `${k + 1} of ${run.start.scored_frames.length}${step.time_s === null ? "" : ` · ${step.time_s.toFixed(1)} s`}`;
+    by("clock").textContent = `frame ${step.index} of ${run.start.n_frames - 1}${clock(step)}`;
     by("now").replaceChildren(label("progress", "judged", percent(step.progress)));
     if (step.success_probability !== null) by("now").append(label("success", "", percent(100 * step.success_probability)));
     if (step.uncertainty !== null) by("now").append(label("spread", "", `±${step.uncertainty.toFixed(0)}`));
