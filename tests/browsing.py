@@ -102,6 +102,14 @@ class Tab:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
 
+    def drop_file(self, selector, path):
+        """Drag a file over an element and let go."""
+        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        x, y = self.run(f"{box}.x") + 9, self.run(f"{box}.y") + 9
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
     def look(self, dark=False, width=1000, height=900):
         """Set the size of the window, and whether the reader likes it dark."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
