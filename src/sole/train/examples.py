@@ -24,6 +24,7 @@ from sole.protocol.composite import fit_tile
 from sole.protocol.prompt import write_reply
 from sole.protocol.readout import soft_label
 from sole.synth.reasoning import write_reasoning
+from sole.train.verify import Known
 
 _ROWS = ("external", "wrist")
 _IGNORED = -100
@@ -158,20 +159,24 @@ class ExampleSampler:
 
     def batch(self, step: int) -> Batch:
         """Draw the batch of this step."""
+        return self._tensors(*self.draw(step))
+
+    def draw(self, step: int) -> tuple[np.ndarray, list[Example]]:
+        """Draw this step's pictures ``(n, 2, 3, 96, 96)`` and its examples, not yet in tokens."""
         rng = np.random.default_rng([self._seed, step])
         think = bool(rng.random() < self._settings.think_share)
         chosen = rng.integers(len(self._episodes), size=self._settings.episodes_per_batch)
         tiles: list[np.ndarray] = []
-        examples: list[_Example] = []
+        examples: list[Example] = []
         for index in chosen:
             pictures, more = self._from_episode(self._episodes[index], rng, think, 2 * len(tiles))
             examples += more
             tiles += list(pictures)
-        return self._tensors(np.stack(tiles), examples)
+        return np.stack(tiles), examples
 
     def _from_episode(
         self, episode: TrainingEpisode, rng: np.random.Generator, think: bool, offset: int
-    ) -> tuple[np.ndarray, list[_Example]]:
+    ) -> tuple[np.ndarray, list[Example]]:
         task, mismatched = self._task(episode, rng)
         rows = _shown_rows(self._settings, rng)
         moments = _chain(episode.true_progress, self._settings, rng)
@@ -203,7 +208,7 @@ class ExampleSampler:
         mismatched: bool,
         think: bool,
         rng: np.random.Generator,
-    ) -> _Example:
+    ) -> Example:
         before, now = (0.0 if mismatched else float(episode.true_progress[t]) for t in pair)
         from_zero = rng.random() < self._settings.from_zero_share
         stated = None if from_zero else _stated(before, self._settings, rng)
@@ -217,9 +222,16 @@ class ExampleSampler:
         if from_zero:
             index = [-1 if place % 3 == 1 else tile for place, tile in enumerate(index)]
         prompt = prompt_text(self._tokenizer, task, stated, self._n_image_tokens)
-        return _Example(prompt, reasoning, now, index)
+        seen = (episode.facts[0], None if from_zero else episode.facts[pair[0]])
+        known = Known(
+            now,
+            None if from_zero else before,
+            stated,
+            None if mismatched else (*seen, episode.facts[pair[1]]),
+        )
+        return Example(prompt, reasoning, now, index, task, known)
 
-    def _tensors(self, tiles: np.ndarray, examples: list[_Example]) -> Batch:
+    def _tensors(self, tiles: np.ndarray, examples: list[Example]) -> Batch:
         encoded = [self._encode(example) for example in examples]
         length = max(len(ids) for ids, _, _ in encoded)
         ids = torch.zeros(len(encoded), length, dtype=torch.long)
@@ -240,7 +252,7 @@ class ExampleSampler:
             torch.from_numpy(numbers.astype(np.float32)),
         )
 
-    def _encode(self, example: _Example) -> tuple[list[int], list[int], int]:
+    def _encode(self, example: Example) -> tuple[list[int], list[int], int]:
         """Return ids, text labels (the number has its own), and where the number is predicted."""
         reply = write_reply(example.reasoning, round(example.progress)) + self._tokenizer.eos_token
         prompt = self._tokens(example.prompt + "<think>")
@@ -257,11 +269,18 @@ class ExampleSampler:
 
 
 @dataclass(frozen=True)
-class _Example:
+class Example:
+    """One question, what should be said, and what is known of it.
+
+    ``tile_index`` points into the pictures drawn with it, flattened to single tiles (-1: absent).
+    """
+
     prompt: str
     reasoning: str
     progress: float
     tile_index: list[int]
+    task: str
+    known: Known
 
 
 @lru_cache(maxsize=4096)

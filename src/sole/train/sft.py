@@ -104,7 +104,7 @@ def train(config: SftConfig) -> Path:
     tokenizer = _tokenizer(config, run, episodes)
     model = load_model(config) if config.init else make_model(config, len(tokenizer), tokenizer)
     optimizer = _optimizer(config, model)
-    step = _restore(run, model, optimizer)
+    step = restore_checkpoint(run, model, optimizer)
     settings = ExampleSettings(
         episodes_per_batch=config.episodes_per_batch, think_share=config.think_share
     )
@@ -119,7 +119,7 @@ def train(config: SftConfig) -> Path:
         if now % 10 == 0 or now == config.steps:
             run.log(now, **losses)
         if now % config.checkpoint_every == 0 or now == config.steps:
-            _save(run, now, model, optimizer)
+            save_checkpoint(run, now, model, optimizer)
     out = config.export or config.run_dir / "model"
     export(model, tokenizer, out)
     return out
@@ -266,14 +266,17 @@ def _corpus(episodes: Sequence[TrainingEpisode], seed: int) -> Iterator[str]:
             )
 
 
-def _save(run: Run, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save_checkpoint(
+    run: Run, step: int, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Write weights and optimiser as the run's newest checkpoint."""
     with run.checkpoint(step) as folder:
         weights = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
         save_tensors(folder / "model.safetensors", weights)
         save_optimizer(folder / "optimizer.safetensors", optimizer)
 
 
-def _restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def restore_checkpoint(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Load the newest checkpoint, drop metrics later than it, return its step."""
     step = run.resume_step
     run.cut_metrics(step)
