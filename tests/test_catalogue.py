@@ -49,7 +49,12 @@ def test_listed_costs_are_what_is_counted(method, n_frames):
 
 
 @pytest.mark.parametrize(
-    ("name", "weight"), [("nano", 0.25), ("Philip-MIT/SOLE-R1-8B:published", 0.0)]
+    ("name", "weight"),
+    [
+        ("nano", 0.25),
+        ("Philip-MIT/SOLE-R1-8B:published", 0.0),
+        ("openai:http://HOST:PORT/v1#MODEL", 0.0),
+    ],
 )
 def test_listed_costs_of_the_sole_question_are_what_is_counted(name, weight):
     reader = CountingReader()

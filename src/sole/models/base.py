@@ -15,6 +15,13 @@ Seen = Any
 
 
 @dataclass(frozen=True)
+class SeenPictures:
+    """The views of one moment, kept as they came: uint8 RGB ``(H, W, 3)`` by name."""
+
+    views: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class Question:
     """One progress question: where is the task now, given the start and (maybe) a step before?
 
@@ -43,6 +50,7 @@ class Answer:
         success_probability: Its mass above 97 percent.
         reply: The whole reply as text.
         n_tokens: Tokens generated.
+        error: Why there is no reply, when the model did not answer at all.
     """
 
     progress: float | None
@@ -50,6 +58,7 @@ class Answer:
     success_probability: float | None
     reply: str
     n_tokens: int
+    error: str | None = None
 
 
 class Reader(Protocol):
@@ -64,6 +73,14 @@ class Reader(Protocol):
     def ask(self, questions: Sequence[Question], *, think: bool) -> list[Answer]:
         """Answer a batch; with ``think`` the reply holds reasoning, without it one forward pass."""
         ...
+
+
+def keep_pictures(views: Sequence[Mapping[str, np.ndarray]]) -> list[SeenPictures]:
+    """Check and copy the pictures of each moment, for models that look anew at each question."""
+    for moment in views:
+        check_moment(moment)
+    # Copies: a slice would keep the whole film alive as long as one session lasts.
+    return [SeenPictures({n: p.copy() for n, p in moment.items()}) for moment in views]
 
 
 def check_moment(views: Mapping[str, np.ndarray]) -> None:

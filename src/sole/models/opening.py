@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sole.errors import ConfigError
+from sole.models.api.address import EXAMPLE, PREFIX, parse_address
 from sole.models.backend import Backend
 from sole.models.hf.names import model_type, parse_name
 
@@ -15,7 +16,8 @@ def open_backend(name: str, *, device: str = "auto", max_batch: int = 8) -> Back
     """Open the vision-language model that ``name`` stands for.
 
     Args:
-        name: A folder, or ``ORGANISATION/MODEL`` on Hugging Face with ``@REVISION`` or not.
+        name: A folder, ``ORGANISATION/MODEL`` on Hugging Face with ``@REVISION`` or not, or a model
+            behind an address, ``openai:http://HOST:PORT/v1#MODEL``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         max_batch: Prompts answered together.
 
@@ -23,6 +25,8 @@ def open_backend(name: str, *, device: str = "auto", max_batch: int = 8) -> Back
         ConfigError: If the name is none, or the model answers its own question only (nano).
         ModelError: If the model cannot be downloaded or loaded.
     """
+    if name.startswith(PREFIX):
+        return _open_address(name, device)
     parts = parse_name(name)
     if name == "nano" or (parts.is_folder and model_type(Path(parts.where)) == NANO_TYPE):
         raise ConfigError(
@@ -35,8 +39,8 @@ def open_backend(name: str, *, device: str = "auto", max_batch: int = 8) -> Back
         )
     if not parts.is_folder and not parts.is_hub_name:
         raise ConfigError(
-            f"model {name}: there is no such folder; expected one, or ORGANISATION/MODEL on "
-            "Hugging Face, such as Qwen/Qwen3-VL-2B-Instruct"
+            f"model {name}: there is no such folder; expected one, ORGANISATION/MODEL on Hugging "
+            f"Face, such as Qwen/Qwen3-VL-2B-Instruct, or {EXAMPLE}"
         )
     # Imported only now: torch and transformers take seconds.
     from sole.models.hf.backend import TransformersBackend
@@ -44,3 +48,15 @@ def open_backend(name: str, *, device: str = "auto", max_batch: int = 8) -> Back
     return TransformersBackend(
         parts.where, revision=parts.revision, device=device, max_batch=max_batch
     )
+
+
+def _open_address(name: str, device: str) -> Backend:
+    address = parse_address(name)
+    if device != "auto":
+        raise ConfigError(f"model {name}: runs elsewhere, where device {device} is not ours to set")
+    try:
+        from sole.models.api.backend import OpenAIBackend
+    except ImportError as error:
+        needs = f"model {name}: needs httpx: pip install 'sole-rewards[client]'"
+        raise ConfigError(needs) from error
+    return OpenAIBackend(address)

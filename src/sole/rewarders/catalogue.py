@@ -40,7 +40,8 @@ class Entry:
 
 _ANY_MEMORY = "4.3 GB with Qwen3-VL-2B, 17.5 GB with an 8B (bfloat16); on the CPU twice that"
 _QWEN = "of the model asked (Qwen3-VL: Apache-2.0)"
-_ANY = "an image-text-to-text model; the external view"
+_ANY = "an image-text-to-text model, or one behind openai:; the external view"
+_LOCAL = "an image-text-to-text model of transformers; the external view"
 
 
 def _none(n_frames: int) -> int:
@@ -103,6 +104,12 @@ CATALOGUE: tuple[Entry, ...] = (
         "weights: README says MIT, no licence file", f"{_SOLE}, Philip-MIT/SOLE-R1-8B",
         _per_step(1), _per_step(1),
     ),
+    Entry(
+        "openai:http://HOST:PORT/v1#MODEL", "progress, chained: the number in the reply's words",
+        "extra client; an OpenAI-compatible endpoint that takes pictures; needs --think and "
+        "--from-zero-weight 0", "on the server", "yes", True, "of the model served", _SOLE,
+        _per_step(1), _per_step(1),
+    ),
     _question(
         "gvl", "percentages of all frames, shown in a random order, in one reply",
         (_once, lambda n_frames: _once(n_frames) * min(n_frames, gvl.MAX_FRAMES)),
@@ -116,12 +123,12 @@ CATALOGUE: tuple[Entry, ...] = (
     _question(
         "topreward", "log P(True | the video completes the task), between fixed bounds",
         (_per_step(1), _prefixes(topreward.MAX_FRAMES)), "TOPReward, arXiv 2602.19313",
-        reasoning="no", needs=f"{_ANY}; transformers, not a server", code="published code: MIT",
+        reasoning="no", needs=_LOCAL, code="published code: MIT",
     ),
     _question(
         "topreward-odds", "P(True) / (P(True) + P(False)) of the same claim",
         (_per_step(1), _prefixes(topreward.MAX_FRAMES)), "TOPReward, arXiv 2602.19313",
-        reasoning="no", needs=f"{_ANY}; transformers, not a server", code="published code: MIT",
+        reasoning="no", needs=_LOCAL, code="published code: MIT",
     ),
     _question(
         "topreward-chat", "the same odds of the first word of a chat reply",

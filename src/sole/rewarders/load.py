@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sole.errors import ConfigError, ModelError
+from sole.models.api.address import EXAMPLE, PREFIX
 from sole.models.hf.names import ModelName, model_type, parse_name
 from sole.models.opening import NANO_TYPE, open_backend
+from sole.models.spoken import SpokenReader
 from sole.rewarders.base import RewardModel
 from sole.rewarders.calibrated import Calibrated, load_calibration
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 from sole.rewarders.methods import METHODS, make_asking_model
+from sole.rewarders.sole import Decoding, SoleRewardModel
 
 CHOICES = ("nano", "ramp", "random", "constant:50", "oracle")
 THINKING = ("always", "fast", "auto")
@@ -38,7 +41,8 @@ def load_reward_model(
             SOLE_TOKEN), or a control: ``ramp``, ``random``, ``constant:50`` (any percent),
             ``oracle``. Whether a folder is nano's says ``model_type`` in its config.json. Another
             question than that of SOLE comes before the model: ``gvl:Qwen/Qwen3-VL-2B-Instruct``,
-            see :data:`sole.rewarders.methods.METHODS`.
+            see :data:`sole.rewarders.methods.METHODS`. ``openai:http://HOST:PORT/v1#MODEL`` is a
+            model of an OpenAI-compatible endpoint, with a method before it or not.
         think: ``always`` writes reasoning at every scored frame, ``fast`` only reads numbers;
             ``auto`` is fast, and whoever shows a score to people asks ``model.thinking()``. True
             stands for ``always``, False for ``fast``.
@@ -79,6 +83,8 @@ def _load(name: str, think: str, every: int, seed: int, **options: Any) -> Rewar
     control = _control(name, seed)
     if control is not None:
         return control
+    if name.startswith(PREFIX):
+        return _load_spoken(name, think=think == "always", every=every, **options)
     method, _, rest = name.partition(":")
     if method in METHODS:
         return _load_method(
@@ -117,6 +123,23 @@ def _load_method(
         )
     backend = open_backend(model, **options)
     return make_asking_model(method, backend, think=think, every=every, seed=seed)
+
+
+def _load_spoken(
+    name: str,
+    *,
+    think: bool,
+    every: int,
+    from_zero_weight: float | None = None,
+    **options: Any,
+) -> RewardModel:
+    if not think or from_zero_weight:
+        raise ConfigError(
+            f"model {name}: is read in its words only, with no question from zero; add --think "
+            "(sole serve: --think always) and --from-zero-weight 0"
+        )
+    backend = open_backend(name, **options)
+    return SoleRewardModel(SpokenReader(backend), Decoding(True, 0.0, every))
 
 
 def _connect(url: str, think: str, every: int, **options: Any) -> RewardModel:
@@ -180,6 +203,6 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, CHOICES, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     missing = " (and there is no such folder)" if "/" in name else ""
-    others = ("a folder", "ORGANISATION/MODEL on Hugging Face", "http://HOST:PORT", "METHOD:MODEL")
-    choices = ", ".join([*CHOICES, *others])
+    others = ("a folder", "ORGANISATION/MODEL on Hugging Face", "http://HOST:PORT", EXAMPLE)
+    choices = ", ".join([*CHOICES, *others, "METHOD:MODEL"])
     return f"no reward model {name!r}{missing}{hint} Choose from: {choices}"

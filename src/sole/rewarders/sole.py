@@ -193,9 +193,8 @@ def _merge(chained: Answer, fresh: Answer, weight: float) -> StepScore:
     """Mix two answers into one score; a reply that cannot be read is an error, never a number."""
     reply = parse_reply(chained.reply)
     if reply.error is not None or chained.progress is None or fresh.progress is None:
-        return StepScore(
-            None, reasoning=reply.reasoning, error=reply.error or "the reply has no number"
-        )
+        error = chained.error or fresh.error or reply.error or "the reply has no number"
+        return StepScore(None, reasoning=reply.reasoning, error=error)
     spread = _fuse_known(chained.spread, fresh.spread, weight)
     apart = abs(chained.progress - fresh.progress) / 2
     return StepScore(

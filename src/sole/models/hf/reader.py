@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from sole.errors import ConfigError, ModelError
-from sole.models.base import Answer, Question, check_moment
+from sole.models.base import Answer, Question, SeenPictures, keep_pictures
 from sole.models.hf.loading import explained, open_model
 from sole.models.hf.network import Network
 from sole.models.hf.numbers import NumberTree, grow_tree
@@ -32,13 +32,6 @@ from sole.protocol.readout import PROGRESS_VALUES, read_expectation
 SUCCESS_ABOVE = 97
 _FAST_REPLY = "<think></think><answer>"
 _ANSWER = re.compile("<answer>", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class SeenPictures:
-    """The views of one moment, kept as they came: uint8 RGB ``(H, W, 3)`` by name."""
-
-    views: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -121,10 +114,7 @@ class TransformersReader:
 
     def see(self, views: Sequence[Mapping[str, np.ndarray]]) -> list[SeenPictures]:
         """Check and copy the pictures of each moment."""
-        for moment in views:
-            check_moment(moment)
-        # Copies: a slice would keep the whole film alive as long as one session lasts.
-        return [SeenPictures({n: p.copy() for n, p in moment.items()}) for moment in views]
+        return keep_pictures(views)
 
     @torch.inference_mode()
     def ask(self, questions: Sequence[Question], *, think: bool) -> list[Answer]:
