@@ -22,6 +22,7 @@ VERBS = {
     "redteam": ("sole.redteam.command", "search for episodes that a reward model overrates"),
     "calibrate": ("sole.evals.calibration", "make a reward model's numbers mean what they say"),
     "models": ("sole.rewarders.listing", "list the reward models, their needs and costs"),
+    "annotate": ("sole.annotate", "judge a LeRobot dataset: progress, success, sample weights"),
     "serve": ("sole.serve.command", "let other machines ask a reward model, over HTTP"),
     "demo": ("sole.demo", "a robot learns an unseen task; writes report.html"),
     "doctor": ("sole.doctor", "say what works on this machine and how to mend the rest"),

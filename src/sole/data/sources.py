@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ class EpisodeSource:
         kind: ``lerobot-v3``, ``lerobot-v2`` or ``video``.
         rows: What is known of each episode without decoding it: ``tasks``, and where our own
             writer made it ``suite``, ``env_name``, ``policy``.
-        read: Starts reading from the first episode.
+        read: Starts reading; the indices of the episodes wanted may be given, else all come.
     """
 
     path: Path
     kind: str
     rows: tuple[Mapping[str, Any], ...] = field(repr=False)
-    read: Callable[[], Iterator[Episode]] = field(repr=False)
+    read: Callable[..., Iterator[Episode]] = field(repr=False)
 
 
 def open_source(
@@ -69,15 +69,19 @@ def open_source(
     if version.startswith("v2."):
         info = open_v2(path)
         keys = _cameras(path, info.cameras, cameras)
-        return EpisodeSource(
-            path, "lerobot-v2", info.episodes,
-            lambda: read_v2_episodes(info, keys, max_side_px=max_side_px),
-        )  # fmt: skip
+
+        def read_v2(indices: Sequence[int] | None = None) -> Iterator[Episode]:
+            rows = info.episodes if indices is None else tuple(info.episodes[i] for i in indices)
+            return read_v2_episodes(replace(info, episodes=rows), keys, max_side_px=max_side_px)
+
+        return EpisodeSource(path, "lerobot-v2", info.episodes, read_v2)
     found = open_dataset(path)
     keys = _cameras(path, found.cameras, cameras)
-    return EpisodeSource(
-        path, "lerobot-v3", found.episodes, lambda: read_episodes(path, cameras=keys)
-    )
+
+    def read_v3(indices: Sequence[int] | None = None) -> Iterator[Episode]:
+        return read_episodes(path, indices, cameras=keys)
+
+    return EpisodeSource(path, "lerobot-v3", found.episodes, read_v3)
 
 
 def _cameras(path: Path, found: tuple[str, ...], given: Mapping[str, str] | None) -> dict[str, str]:
@@ -106,8 +110,8 @@ def _videos(path: Path, task: str | None, side_by_side: bool, max_side_px: int) 
         films = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES) or films
     which = "both" if side_by_side else "external"
 
-    def read() -> Iterator[Episode]:
-        for film in films:
+    def read(indices: Sequence[int] | None = None) -> Iterator[Episode]:
+        for film in films if indices is None else [films[i] for i in indices]:
             yield read_episode(task, **{which: film}, max_side_px=max_side_px)  # type: ignore[arg-type]
 
     return EpisodeSource(path, "video", tuple({"tasks": [task.strip()]} for _ in films), read)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sole.data.episode import StepScore
+from sole.data.episode import EpisodeScore, StepScore
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,28 @@ def interpolate_scores(
         start = frames[valid[0]]
         everywhere[start:] = np.interp(np.arange(start, n_frames), frames[valid[0] :], held)
     return everywhere
+
+
+def spread_score(score: EpisodeScore, frames: np.ndarray, n_frames: int) -> EpisodeScore:
+    """Put the score of some frames onto all of them; what lies between is interpolated.
+
+    Args:
+        score: One step per entry of ``frames``.
+        frames: Increasing frame indices.
+        n_frames: Length of the result.
+    """
+    if len(frames) == n_frames:
+        return score
+    steps = dict(zip((int(t) for t in frames), score.steps, strict=True))
+    between = interpolate_scores(score.judged_progress, frames, n_frames)
+    filled = [steps.get(t) or _between(float(between[t])) for t in range(n_frames)]
+    return replace(score, steps=tuple(filled))
+
+
+def _between(progress: float) -> StepScore:
+    if np.isnan(progress):
+        return StepScore(None, error="no frame before this one has a progress", scored=False)
+    return StepScore(progress, scored=False)
 
 
 def fill_between(steps: Mapping[int, StepScore], n_frames: int) -> tuple[StepScore, ...]:

@@ -15,11 +15,11 @@ from pydantic import Field
 
 from sole.config import Config, parse_config
 from sole.console import progress_bar, stderr, stdout
-from sole.data.episode import EXTERNAL, VIEW_NAMES, WRIST, Episode, EpisodeScore, StepScore
+from sole.data.episode import EXTERNAL, VIEW_NAMES, WRIST, Episode, EpisodeScore
 from sole.data.readers import read_episode
 from sole.data.scores import write_scores
 from sole.errors import ConfigError, VideoError
-from sole.protocol.chain import interpolate_scores, scored_frames
+from sole.protocol.chain import scored_frames, spread_score
 from sole.report.outputs import OutputFiles, check_output
 from sole.report.table import Scored, as_json, show
 from sole.rewarders.base import RewardModel
@@ -47,7 +47,8 @@ class ScoreConfig(Config):
     layout: Literal["separate", "side-by-side"] = "separate"
     """side-by-side: VIDEO holds both views, external on the left, wrist on the right."""
     model: str = "nano"
-    """nano, the folder of a nano checkpoint, or a control: ramp, random, constant:50."""
+    """nano, a folder, a model on Hugging Face, METHOD:MODEL, an address, or a control such as ramp:
+    sole models list names them all."""
     think: bool = True
     """Write the reasoning of every scored frame; --no-think only reads numbers, much faster."""
     every: Annotated[int, Field(ge=1)] = 1
@@ -214,28 +215,6 @@ def _step_through(model: RewardModel, episode: Episode, every: int) -> EpisodeSc
     return spread_score(
         EpisodeScore(tuple(steps), model.model_id, episode.task), asked, episode.n_frames
     )
-
-
-def spread_score(score: EpisodeScore, frames: np.ndarray, n_frames: int) -> EpisodeScore:
-    """Put the score of some frames onto all of them; what lies between is interpolated.
-
-    Args:
-        score: One step per entry of ``frames``.
-        frames: Increasing frame indices.
-        n_frames: Length of the result.
-    """
-    if len(frames) == n_frames:
-        return score
-    steps = dict(zip((int(t) for t in frames), score.steps, strict=True))
-    between = interpolate_scores(score.judged_progress, frames, n_frames)
-    filled = [steps.get(t) or _between(float(between[t])) for t in range(n_frames)]
-    return replace(score, steps=tuple(filled))
-
-
-def _between(progress: float) -> StepScore:
-    if np.isnan(progress):
-        return StepScore(None, error="no frame before this one has a progress", scored=False)
-    return StepScore(progress, scored=False)
 
 
 def _write_outputs(config: ScoreConfig, scored: Scored) -> None:
