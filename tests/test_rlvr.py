@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tiny import make_tiny_nano
 
+from sole.config import load_preset
 from sole.data.episode import Truth, make_example_episode
 from sole.data.lerobot import EpisodeWriter
 from sole.errors import ConfigError, ModelError
@@ -276,6 +277,11 @@ def test_a_run_is_continued_with_its_own_settings_only(tmp_path):
     check_run_dir(config.model_copy(update={"threads": 1}))
     with pytest.raises(ConfigError, match="tau"):
         check_run_dir(config.model_copy(update={"tau": 3.0}))
+
+
+def test_the_preset_is_a_valid_configuration():
+    preset = load_preset(Path(__file__).parents[1] / "presets" / "rlvr.toml")
+    assert RlvrConfig.model_validate(preset).init == "nano"
 
 
 def test_a_model_that_is_no_nano_is_refused(tmp_path):

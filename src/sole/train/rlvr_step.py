@@ -4,11 +4,12 @@ Group-relative policy optimisation (Shao et al. 2024, arXiv 2402.03300): several
 question, advantage = (reward - mean) / standard deviation of the group, the clipped ratio of PPO,
 and a penalty for leaving the frozen supervised model (Schulman's k3 estimate of the divergence).
 
-Why not TRL's GRPOTrainer, which trains the other models (:mod:`sole.train.rlvr_trl`): it hands a
-model only the picture inputs that it knows by name, and nano's ``tile_mask`` (absent view, absent
-column) is not among them; it scores replies over the whole vocabulary, while nano's reply admits
-only numbers after ``<answer>``; and it reads every picture anew for each reply, where here a
-question is read once for all of its replies, four times less work.
+Why not TRL's GRPOTrainer (tried with 1.16): it makes its reference model from transformers' own
+classes, where nano is not, and calls the processor with arguments that nano's gives itself. It
+hands a model only the picture inputs that it knows by name, and nano's ``tile_mask`` (absent view,
+absent column) is not among them. It scores replies over the whole vocabulary, while nano's reply
+admits only numbers after ``<answer>``. And it reads the picture again for each reply, where here
+a question is read once for all of its replies.
 """
 
 from __future__ import annotations
