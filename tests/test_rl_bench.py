@@ -218,7 +218,7 @@ def test_outcome_counts_training_minutes_without_evaluations(tmp_path):
 
 def outcome(task: str, reward: str, seed: int, true: float, judged: float) -> Outcome:
     return Outcome(
-        task, reward, seed, "state", "level", 8, 400, true, true, judged, 0.0, 0.0, true, judged,
+        task, reward, seed, "sac", "state", "level", 8, 400, true, true, judged, 0.0, 0.0, true, judged,
         true, None, None, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 80, 0, is_hacked(judged, true),
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ class Outcome:
     """What one run came to.
 
     Attributes:
-        task, reward, seed, observation, reward_form: Which run it is.
+        task, reward, seed, algorithm, observation, reward_form: Which run it is.
         episodes, env_steps: Training done.
         true_success: Share of the last evaluation's episodes that ever succeeded.
         held_success: Share still successful at the end of the episode.
@@ -44,6 +44,7 @@ class Outcome:
     task: str
     reward: str
     seed: int
+    algorithm: str
     observation: str
     reward_form: str
     episodes: int
@@ -107,7 +108,7 @@ def read_outcome(run: RlConfig) -> tuple[Outcome, list[Point]]:
     seconds = {part: _total(rounds, f"{part}_seconds") for part in _PARTS}
     judged = last.get("judged_success")
     outcome = Outcome(
-        run.env, run.reward, run.seed, run.observation, run.reward_form,
+        run.env, run.reward, run.seed, run.algorithm, run.observation, run.reward_form,
         episodes=int(last["episode"]),
         env_steps=int(last["step"]),
         true_success=last["true_success"],

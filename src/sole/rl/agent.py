@@ -49,8 +49,26 @@ class Scaling:
         scaled = (observation - self.mean) / self.deviation
         return np.clip(scaled, -_CLIP_SIGMAS, _CLIP_SIGMAS).astype(np.float32)
 
+    def batch(self, observations: list[Observation]) -> Any:
+        """Several observations as one scaled batch, or a dict of batches."""
+        first = observations[0]
+        if isinstance(first, dict):
+            return {key: np.stack([o[key] for o in observations]) for key in first}
+        return self(np.stack(observations))
 
-class _Spaces(gymnasium.Env[Any, Any]):
+    def save(self, folder: Path) -> None:
+        """Write scaling.npz, if there was a fit."""
+        if self.mean is not None and self.deviation is not None:
+            np.savez(folder / "scaling.npz", mean=self.mean, deviation=self.deviation)
+
+    def load(self, folder: Path) -> None:
+        """Put back what :meth:`save` wrote."""
+        if (folder / "scaling.npz").exists():
+            with np.load(folder / "scaling.npz", allow_pickle=False) as arrays:
+                self.mean, self.deviation = arrays["mean"], arrays["deviation"]
+
+
+class Spaces(gymnasium.Env[Any, Any]):
     """Tells SB3 the spaces; it is never stepped."""
 
     def __init__(self, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]):
@@ -70,6 +88,8 @@ class SacAgent:
         settings: Passed to SB3's SAC (gamma, tau, batch_size ...).
     """
 
+    off_policy = True
+
     def __init__(
         self,
         observation_space: gymnasium.Space[Any],
@@ -83,7 +103,7 @@ class SacAgent:
         pixels = isinstance(observation_space, gymnasium.spaces.Dict)
         self.sac = SAC(
             "MultiInputPolicy" if pixels else "MlpPolicy",
-            _Spaces(observation_space, action_space),
+            Spaces(observation_space, action_space),
             seed=seed,
             buffer_size=buffer_size,
             device="cpu",
@@ -97,11 +117,7 @@ class SacAgent:
 
     def act(self, observations: list[Observation], *, deterministic: bool) -> np.ndarray:
         """Actions ``(n, A)`` for a batch of observations."""
-        first = observations[0]
-        if isinstance(first, dict):
-            batch: Any = {key: np.stack([o[key] for o in observations]) for key in first}
-        else:
-            batch = self.scaling(np.stack(observations))
+        batch = self.scaling.batch(observations)
         return self.sac.predict(batch, deterministic=deterministic)[0]
 
     def store(self, rollout: Rollout, rewards: np.ndarray) -> None:
@@ -149,9 +165,7 @@ class SacAgent:
         for name, optimizer in self._optimizers.items():
             save_optimizer(folder / f"optimizer_{name}.safetensors", optimizer)
         np.savez(folder / "buffer.npz", **_buffer_arrays(self._buffer))  # type: ignore[arg-type]
-        scaling = self.scaling
-        if scaling.mean is not None and scaling.deviation is not None:
-            np.savez(folder / "scaling.npz", mean=scaling.mean, deviation=scaling.deviation)
+        self.scaling.save(folder)
         counts = {"n_updates": self.n_updates, "sb3_n_updates": self.sac._n_updates}
         (folder / "agent.json").write_text(json.dumps(counts))
 
@@ -165,9 +179,7 @@ class SacAgent:
             load_optimizer(folder / f"optimizer_{name}.safetensors", optimizer)
         with np.load(folder / "buffer.npz", allow_pickle=False) as arrays:
             _restore_buffer(self._buffer, dict(arrays))
-        if (folder / "scaling.npz").exists():
-            with np.load(folder / "scaling.npz", allow_pickle=False) as arrays:
-                self.scaling.mean, self.scaling.deviation = arrays["mean"], arrays["deviation"]
+        self.scaling.load(folder)
         counts = json.loads((folder / "agent.json").read_text())
         self.n_updates, self.sac._n_updates = counts["n_updates"], counts["sb3_n_updates"]
 

@@ -11,7 +11,7 @@ from sole.config import Config
 
 
 class RlConfig(Config):
-    """Train a policy with SAC; its only reward is what the reward model judges."""
+    """Train a policy with SAC or PPO; its only reward is what the reward model judges."""
 
     env: str
     """Task by full name, for example metaworld/faucet-close."""
@@ -21,6 +21,8 @@ class RlConfig(Config):
     """nano, a checkpoint folder, oracle, ramp, random or constant:VALUE."""
     task: str | None = None
     """A wording that replaces the task's own sentence."""
+    algorithm: Literal["sac", "ppo"] = "sac"
+    """SAC learns from all episodes so far, PPO from each round once."""
     observation: Literal["state", "pixels"] = "state"
     """What the policy sees: the state vector, or two pictures and proprioception."""
     episodes: int = Field(default=400, gt=0)
@@ -30,16 +32,25 @@ class RlConfig(Config):
     seed: int = 0
     """Seeds networks, exploration and the layouts of the training episodes."""
     random_episodes: int = Field(default=16, ge=0)
-    """Episodes of uniformly random actions at the start."""
+    """Episodes of uniformly random actions at the start; PPO takes only the scaling of its
+    observations from them."""
     updates_per_episode: int = Field(default=60, ge=0)
-    """Gradient steps per training episode."""
+    """SAC's gradient steps per training episode."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's, for actor, critic and entropy; falls linearly to a tenth over the run."""
+    epochs: int = Field(default=10, gt=0)
+    """PPO's passes over a round."""
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    """PPO: weight of later rewards against the critic in the advantages."""
+    clip_range: float = Field(default=0.2, gt=0)
+    """PPO: how far the ratio of new to old likelihoods may go from 1."""
+    entropy_weight: float = Field(default=0.0, ge=0)
+    """PPO: weight of the entropy."""
     gamma: float = Field(default=0.95, gt=0, lt=1)
     """Discount per decision."""
     entropy_start: float = Field(default=1.0, gt=0)
     """Weight of the entropy at the start; SAC tunes it from there, more slowly with few updates."""
-    batch_size: int = Field(default=256, gt=0)
+    batch_size: int = Field(default=256, gt=1)
     """Transitions per gradient step."""
     score_every: int = Field(default=2, gt=0)
     """Take and judge a picture every this many decisions; the reward between is interpolated."""

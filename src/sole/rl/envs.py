@@ -46,13 +46,18 @@ class TruthRecorder:
 
 @dataclass
 class Rollout:
-    """One finished episode: transitions for the learner, pictures for the judge, truth for us."""
+    """One finished episode: transitions for the learner, pictures for the judge, truth for us.
+
+    ``actions`` were carried out; ``drawn`` is what the policy drew, before it was cut off at the
+    bounds of the action space. PPO's likelihoods are those of the drawn ones.
+    """
 
     observations: list[Observation]
     actions: list[np.ndarray]
     episode: Episode
     truth: Truth
     seconds: dict[str, float] = field(default_factory=dict)
+    drawn: list[np.ndarray] = field(default_factory=list)
 
     @property
     def n_frames(self) -> int:
@@ -195,7 +200,7 @@ def roll_out(
     Args:
         envs: Task environments of equal horizon.
         seeds: Reset seed of each.
-        act: Batch of observations -> actions ``(n, A)``.
+        act: Batch of observations -> actions ``(n, A)``; cut off at the action space's bounds.
         kind: ``state`` or ``pixels``.
         every: Keep pictures every this many decisions (pixels are rendered at every one).
         task: A wording that replaces the task's own sentence.
@@ -204,18 +209,25 @@ def roll_out(
     recorders = [TruthRecorder() for _ in envs]
     seen = [[a.reset(seed=seed)[0]] for a, seed in zip(agents, seeds, strict=True)]
     taken: list[list[np.ndarray]] = [[] for _ in envs]
+    drawn: list[list[np.ndarray]] = [[] for _ in envs]
     for recorder, env in zip(recorders, envs, strict=True):
         recorder.look(env)
     films: list[Episode] = []
     for _ in range(envs[0].max_steps):
-        actions = np.asarray(act([s[-1] for s in seen]), np.float32)
+        wanted = np.asarray(act([s[-1] for s in seen]), np.float32)
         for k, agent in enumerate(agents):
-            observation, *_, info = agent.step(actions[k])
+            action = _within(wanted[k], agent.action_space)
+            observation, *_, info = agent.step(action)
             seen[k].append(observation)
-            taken[k].append(actions[k])
+            taken[k].append(action)
+            drawn[k].append(wanted[k])
             recorders[k].look(envs[k])
             films += info.values()
     return [
-        Rollout(seen[k], taken[k], films[k], recorders[k].truth(), agent.seconds)
+        Rollout(seen[k], taken[k], films[k], recorders[k].truth(), agent.seconds, drawn[k])
         for k, agent in enumerate(agents)
     ]
+
+
+def _within(action: np.ndarray, space: gymnasium.Space[Any]) -> np.ndarray:
+    return np.clip(action, space.low, space.high) if isinstance(space, Box) else action

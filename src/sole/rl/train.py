@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
@@ -27,6 +28,7 @@ from sole.rl.agent import SacAgent, reseed
 from sole.rl.config import RlConfig
 from sole.rl.envs import Rollout, observation_space, roll_out
 from sole.rl.judge import Judge, Judgement
+from sole.rl.ppo import PpoAgent
 from sole.rl.record import eval_metrics, round_attempts, round_metrics, save_rollout
 from sole.rl.tasks import make_task
 from sole.run import Run
@@ -78,6 +80,24 @@ def _make_model(config: RlConfig) -> RewardModel:
     )
 
 
+def _make_agent(config: RlConfig, space: gymnasium.Space[Any], env: TaskEnv) -> SacAgent | PpoAgent:
+    if config.algorithm == "ppo":
+        return PpoAgent(
+            space, env.action_space, seed=config.seed, learning_rate=config.learning_rate,
+            batch_size=config.batch_size,
+            settings={"gamma": config.gamma, "gae_lambda": config.gae_lambda,
+                      "n_epochs": config.epochs, "clip_range": config.clip_range,
+                      "ent_coef": config.entropy_weight},
+        )  # fmt: skip
+    return SacAgent(
+        space, env.action_space, seed=config.seed,
+        buffer_size=(config.episodes + config.n_envs) * env.max_steps,
+        learning_rate=config.learning_rate,
+        settings={"gamma": config.gamma, "batch_size": config.batch_size,
+                  "ent_coef": f"auto_{config.entropy_start:g}"},
+    )  # fmt: skip
+
+
 @dataclass
 class Clock:
     """Seconds spent in each part of a round."""
@@ -123,13 +143,7 @@ class _Training:
             form=config.reward_form, discount=config.gamma,
         )  # fmt: skip
         space = observation_space(envs[0], config.observation)
-        self.agent = SacAgent(
-            space, envs[0].action_space, seed=config.seed,
-            buffer_size=(config.episodes + config.n_envs) * envs[0].max_steps,
-            learning_rate=config.learning_rate,
-            settings={"gamma": config.gamma, "batch_size": config.batch_size,
-                      "ent_coef": f"auto_{config.entropy_start:g}"},
-        )  # fmt: skip
+        self.agent = _make_agent(config, space, envs[0])
         _check_continued(config)
         self.run_ = Run(
             config.run_dir, config, {"env": config.env, "reward_model": self.judge.model.model_id}
@@ -191,8 +205,10 @@ class _Training:
             rollouts = self._roll_out(self.envs, seeds, self._random if random else self._explore)
         for rollout in rollouts:
             self.clock.split("collect", rollout.seconds)
-        if agent.scaling.mean is None and config.observation == "state":
+        unscaled = agent.scaling.mean is None and config.observation == "state"
+        if unscaled:
             agent.scaling.fit(rollouts)
+        learnable = agent.off_policy or not (random or unscaled)
         before = self.judge.model.costs.model_calls
         with self.clock.part("reward_model"):
             judged = self.judge(rollouts)
@@ -200,7 +216,7 @@ class _Training:
         attempts = round_attempts(done, seeds, rollouts, judged)
         save_attempts(config.run_dir / "attempts", done, attempts)
         for rollout, judgement in zip(rollouts, judged, strict=True):
-            if judgement.rewards is not None:
+            if judgement.rewards is not None and learnable:
                 agent.store(rollout, judgement.rewards)
         with self.clock.part("learn"):
             if not random:
