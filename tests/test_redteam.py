@@ -23,7 +23,8 @@ from sole.data.cache import get_episode
 from sole.data.episode import EpisodeScore, StepScore, make_facts
 from sole.data.scores import read_scores
 from sole.errors import ConfigError, DataError, SimError
-from sole.redteam.command import redteam_figures, run, show
+from sole.progress.calibrate import Calibration, MonotoneMap
+from sole.redteam.command import redteam_figures, run, show, success_at
 from sole.redteam.config import RedteamConfig, ReplayConfig
 from sole.redteam.exploit import (
     Curves,
@@ -36,7 +37,8 @@ from sole.redteam.exploit import (
 from sole.redteam.motions import CrossEntropy, spread_knots
 from sole.redteam.replay import read_exploits, replay
 from sole.redteam.rounds import objective, save_round
-from sole.redteam.search import Search, searches
+from sole.redteam.search import Budget, Search, budget_of, searches
+from sole.rewarders.calibrated import Calibrated
 from sole.rewarders.controls import Constant, Oracle, Ramp
 
 LAMP = "fake/lamp"
@@ -317,11 +319,44 @@ def test_minutes_end_a_search_that_has_no_number_of_episodes(tmp_path):
     assert found["n_episodes"] == 16
 
 
+def test_each_search_gets_an_equal_share_of_the_minutes_that_are_left(tmp_path):
+    settings = config(tmp_path, optimisers=("random", "cem"), episodes=None, minutes=2.0)
+    first, second = searches(settings)
+    assert budget_of(first, settings) == Budget(None, 60.0)
+    run(settings.model_copy(update={"optimisers": ("random",), "minutes": 1e-6}),
+        model=Brightness(), make=lamp)  # fmt: skip
+    used_s = sum(r.seconds for r in first.rounds(tmp_path))
+    assert budget_of(second, settings) == Budget(None, pytest.approx(120.0 - used_s))
+    late = settings.model_copy(update={"minutes": 1e-9})
+    assert budget_of(second, late).share(0, 0.0) == 1.0
+
+
 def test_a_finished_search_can_be_made_longer_but_not_with_other_settings(tmp_path):
     assert attack(tmp_path, episodes=32)["n_episodes"] == 32
     assert attack(tmp_path, episodes=48)["n_episodes"] == 48
     with pytest.raises(ConfigError, match=r"seed \(was 0, now 1\)"):
         attack(tmp_path, seed=1)
+
+
+def test_what_was_found_can_be_counted_again_by_another_rule(tmp_path):
+    before = attack(tmp_path)
+    again = attack(tmp_path, judged_from=70.0)
+    assert again["n_episodes"] == before["n_episodes"]
+    assert 0 < again["n_fooling"] < before["n_fooling"]
+    assert all(one["judged"] >= 70 for one in again["saved"])
+
+
+def test_success_is_what_the_flag_says_or_else_the_calibration_or_else_a_half(tmp_path):
+    rising = MonotoneMap(x=(0.0, 1.0), y=(0.0, 1.0))
+    calibration = Calibration(
+        model_id="ramp", made_from="", signal="success_probability", success=rising,
+        progress=rising, success_threshold=0.8, wanted_fpr=0.1, fpr_bound=0.1, confidence=0.95,
+        n_failed=50, n_successful=10,
+    )  # fmt: skip
+    calibrated = Calibrated(Ramp(), calibration)
+    assert success_at(Ramp(), config(tmp_path)) == 0.5
+    assert success_at(calibrated, config(tmp_path)) == 0.8
+    assert success_at(calibrated, config(tmp_path, judged_success_at=0.3)) == 0.3
 
 
 def test_every_optimiser_attacks_every_task():
@@ -356,7 +391,7 @@ def test_an_exploit_is_saved_with_pictures_film_and_reasons(attacked):
 def test_saved_exploits_of_a_task_are_not_alike(attacked):
     pictures = [change_picture(s.episode.views["external"]) for s in read_exploits(attacked[0])]
     near = [similarity(a, b) for k, a in enumerate(pictures) for b in pictures[:k]]
-    assert max(near, default=0.0) < 0.8
+    assert max(near, default=0.0) < 0.7
 
 
 def test_the_page_holds_scatter_clips_and_words_and_loads_nothing(attacked):
@@ -416,6 +451,13 @@ def test_replay_exits_with_1_when_too_many_fool_the_model(attacked, capsys, mode
     found = json.loads(capsys.readouterr().out)
     assert found["n_exploits"] == attacked[1]["n_saved"]
     assert found["share"] == (model == "ramp")
+
+
+def test_replay_names_exploits_by_their_place_in_the_folder(attacked, capsys):
+    main(["redteam", "replay", str(attacked[0] / "exploits" / "fake-lamp"), "--model", "ramp"])
+    shown = capsys.readouterr().out
+    assert "0000" in shown
+    assert str(attacked[0]) not in shown
 
 
 def test_replay_of_nothing_or_of_something_damaged_is_bad_input(tmp_path, attacked, capsys):

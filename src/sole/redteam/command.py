@@ -173,7 +173,21 @@ def summary(
         "exploits_per_hour": _per(n_exploits, seconds / 3600),
         "exploits_per_100_episodes": _per(n_exploits, n_episodes / 100),
         "searches": rows,
+        "saved": [_saved(one) for one in filmed],
         "out": str(config.out),
+    }
+
+
+def _saved(filmed: Filmed) -> dict[str, Any]:
+    exploit, tried = filmed.exploit, filmed.exploit.tried
+    return {
+        "env": tried.search.env_name,
+        "optimiser": tried.search.optimiser,
+        "episode": tried.number,
+        "seed": tried.seed,
+        **asdict(exploit.finding),
+        "n_alike": exploit.n_alike,
+        "fools_with_words": filmed.finding is not None,
     }
 
 

@@ -46,7 +46,8 @@ class RedteamConfig(JudgeConfig):
     """Episodes of each optimiser on each task, rounded up to whole rounds; 96, or no limit where
     --minutes is given."""
     minutes: float | None = Field(None, gt=0)
-    """Minutes for all of the search, shared equally; a round that has begun is finished."""
+    """Minutes for all of the search: each one gets an equal share of what those before it left; a
+    round that has begun is finished."""
     population: int = Field(16, gt=1)
     """Episodes of a round; they are judged together."""
     generations: int = Field(6, gt=0)
@@ -69,7 +70,7 @@ class RedteamConfig(JudgeConfig):
     """... and the judged one is at least this many points higher."""
     judged_success_at: float | None = Field(None, gt=0, le=1)
     """Success probability that counts as judged success; 0.5, or what the calibration says."""
-    alike: float = Field(0.8, gt=0, le=1)
+    alike: float = Field(0.7, gt=0, le=1)
     """Exploits of one task whose change pictures have at least this cosine are the same one."""
     keep: int = Field(12, gt=0)
     """Exploits saved for each task, the most overrated first; all are counted."""

@@ -143,9 +143,17 @@ def _table(result: dict[str, Any]) -> Table:
         was, now = row["was"], row["finding"]
         said = "not fooled" if now is None else f"{now['judged']:.0f}%{_done(now)}"
         table.add_row(
-            row["folder"], f"{was['true']:.0f}%", f"{was['judged']:.0f}%{_done(was)}", said
+            _below(row["folder"], result["folder"]),
+            f"{was['true']:.0f}%",
+            f"{was['judged']:.0f}%{_done(was)}",
+            said,
         )
     return table
+
+
+def _below(path: str, folder: str) -> str:
+    inside = Path(path).relative_to(folder)
+    return Path(path).name if inside == Path() else str(inside)
 
 
 def _done(finding: dict[str, Any]) -> str:

@@ -98,10 +98,46 @@ class Stage:
             self._env = None
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What one search may use; None for no limit.
+
+    Attributes:
+        rounds: Of its episodes.
+        seconds: Since its first round, over all runs of the command.
+    """
+
+    rounds: float | None
+    seconds: float | None
+
+    def share(self, n_rounds: int, used_s: float) -> float:
+        """How much of it is gone, 1 for all."""
+        limits = (self.rounds, n_rounds), (self.seconds, used_s)
+        shares = [used / most if most > 0 else 1.0 for most, used in limits if most is not None]
+        return min(max(shares), 1.0)
+
+
+def budget_of(search: Search, config: RedteamConfig) -> Budget:
+    """The episodes of the settings, and an equal share of the minutes that are left.
+
+    A search may overrun by a round; those after it get the less.
+    """
+    episodes = config.most_episodes
+    rounds = None if episodes is None else episodes / config.population
+    if config.minutes is None:
+        return Budget(rounds, None)
+    plan = searches(config)
+    before = plan[: plan.index(search)]
+    used_s = sum(r.seconds for one in before for r in one.rounds(config.out))
+    left_s = max(60.0 * config.minutes - used_s, 0.0)
+    return Budget(rounds, left_s / (len(plan) - len(before)))
+
+
 def run_search(
     search: Search, config: RedteamConfig, judge: Judge, make: MakeEnv, advance: Advance
 ) -> None:
-    """Go on with a search until its episodes or its share of the minutes are used up."""
+    """Go on with a search until its budget is used up."""
+    budget = budget_of(search, config)
     folder = search.folder(config.out)
     record = SearchRecord(
         env=search.env_name, optimiser=search.optimiser, reward=judge.model.model_id
@@ -109,33 +145,20 @@ def run_search(
     Run(folder, record)
     rounds = search.rounds(config.out)
     used_s = sum(r.seconds for r in rounds)
-    advance(min(_share(config, len(rounds), used_s), 1.0))
-    if _is_spent(config, len(rounds), used_s):
+    gone = budget.share(len(rounds), used_s)
+    advance(gone)
+    if gone >= 1.0:
         return
     stage = Stage(make, search.env_name)
     optimiser = make_optimiser(search.optimiser, config, search.env_name, folder)
     number = len(rounds)
     optimiser.restore(rounds, stage.env(optimiser.geometry(number)))
-    while not _is_spent(config, number, used_s):
-        before = min(_share(config, number, used_s), 1.0)
+    while gone < 1.0:
         used_s += _run_round(folder, optimiser, stage, config, judge, number)
         number += 1
-        advance(min(_share(config, number, used_s), 1.0) - before)
+        before, gone = gone, budget.share(number, used_s)
+        advance(gone - before)
     stage.close()
-
-
-def _is_spent(config: RedteamConfig, n_rounds: int, used_s: float) -> bool:
-    return _share(config, n_rounds, used_s) >= 1.0
-
-
-def _share(config: RedteamConfig, n_rounds: int, used_s: float) -> float:
-    """How much of the search's budget is gone."""
-    shares = [0.0]
-    if config.most_episodes is not None:
-        shares.append(n_rounds * config.population / config.most_episodes)
-    if config.minutes is not None:
-        shares.append(used_s / (60.0 * config.minutes / len(searches(config))))
-    return max(shares)
 
 
 def _run_round(
