@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sole import cli
 from sole.data.episode import make_example_episode
 from sole.errors import ConfigError, ModelError, ServerError
+from sole.models import spoken
 from sole.models.api import backend as api
 from sole.models.api import wire
 from sole.models.api.address import Address, parse_address
@@ -22,6 +23,7 @@ from sole.models.api.backend import OpenAIBackend, Usage
 from sole.models.backend import ask_user
 from sole.models.base import Question
 from sole.models.spoken import SpokenReader
+from sole.protocol.composite import Geometry
 from sole.rewarders.check import check_reward_model
 from sole.rewarders.load import load_reward_model
 from sole.rewarders.methods import METHODS, TWO_WAYS, make_asking_model
@@ -361,7 +363,8 @@ def episodes():
     return [make_example_episode(n, 24, seed=n, truth=False) for n in (2, 3)]
 
 
-def test_the_sole_question_through_an_address_keeps_the_contract():
+def test_the_sole_question_through_an_address_keeps_the_contract(monkeypatch):
+    monkeypatch.setattr(spoken, "SOLE_R1_8B", Geometry(tile_px=28, separator_px=0))
     with FakeEndpoint(judge) as endpoint:
         model = load_reward_model(endpoint.name, think="always")
         check_reward_model(model, episodes())
@@ -370,6 +373,11 @@ def test_the_sole_question_through_an_address_keeps_the_contract():
     assert step.uncertainty is None
     assert step.progress == sum(int(p[0, 0, 0]) for p in pictures_of(endpoint.asked[-1])) % 90
     assert model.model_id == f"lab/judge@{endpoint.host}/spoken/think/z0/e1"
+
+
+def test_the_sole_question_has_the_released_words_and_picture():
+    with FakeEndpoint(sequence(says(WORDS))) as endpoint:
+        load_reward_model(endpoint.name, think="always").score(episodes()[:1])
     system, user = endpoint.asked[0]["messages"]
     assert system["content"][0]["text"].startswith("You are an expert roboticist")
     assert "Predict the task progress" in user["content"][1]["text"]

@@ -26,7 +26,8 @@ class LabelledConfig(Config):
     """A model, and the episodes with truth that it is measured on."""
 
     model: str = "nano"
-    """nano, a checkpoint folder, or a control: ramp, random, constant:VALUE, oracle."""
+    """nano, a folder, a model on Hugging Face, METHOD:MODEL, an address, or a control (oracle, ramp
+    ..): sole models list names them all."""
     suite: str = "metaworld"
     """Suite that is simulated."""
     tasks: tuple[str, ...] = ()

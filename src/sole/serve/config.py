@@ -20,7 +20,8 @@ class ServeConfig(Config):
     """Serve a reward model over HTTP. A token is read from SOLE_TOKEN or --token-file."""
 
     model: str = "nano"
-    """nano, a checkpoint's folder, a model on Hugging Face, or a control: ramp, constant:50."""
+    """nano, a folder, a model on Hugging Face, METHOD:MODEL, an address, or a control such as ramp:
+    sole models list names them all."""
     host: str = "127.0.0.1"
     """Address to listen on; one that others can reach needs a token or --insecure."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
