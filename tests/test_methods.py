@@ -18,9 +18,12 @@ from sole.data.episode import StepScore, make_example_episode
 from sole.errors import ConfigError
 from sole.models.backend import Capabilities, Prompt, ask_user
 from sole.models.hf.backend import TransformersBackend
+from sole.progress.calibrate import Calibration
 from sole.rewarders import gvl, load, lrm, topreward, vlac
 from sole.rewarders.asking import AskingModel, Said
+from sole.rewarders.calibrated import Calibrated
 from sole.rewarders.check import check_reward_model
+from sole.rewarders.controls import Constant
 from sole.rewarders.gvl import CausalGvl, ShuffledGvl
 from sole.rewarders.methods import METHODS, TWO_WAYS, make_asking_model
 from sole.rewarders.reading import before_field, read_field, spread_frames
@@ -376,6 +379,14 @@ def test_sessions_in_one_batch_answer_as_alone(method):
 def test_gvl_refuses_a_session():
     with pytest.raises(ValueError, match="looks at the whole episode"):
         model_of("gvl").start("open the drawer")
+
+
+def test_gvl_still_needs_the_whole_episode_when_calibrated():
+    model = model_of("gvl")
+    record = Calibration.model_construct(model_id=model.model_id, success_threshold=0.5)
+    assert Calibrated(model, record).needs_whole_episode
+    other = record.model_copy(update={"model_id": "constant:1"})
+    assert not Calibrated(Constant(1), other).needs_whole_episode
 
 
 @pytest.mark.parametrize("method", TWO_WAYS)

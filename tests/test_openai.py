@@ -302,6 +302,21 @@ def test_the_key_of_openai_is_sent_to_openai_only(monkeypatch):
     assert OpenAIBackend(official)._client.headers["Authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.parametrize("key", ["sk-\n-secret", "sk-ü-secret", "sk secret"])
+def test_what_is_no_key_is_refused_and_not_repeated(key, monkeypatch):
+    monkeypatch.setenv("SOLE_API_KEY", key)
+    with pytest.raises(ConfigError, match="SOLE_API_KEY: holds characters") as caught:
+        OpenAIBackend(Address("http://127.0.0.1:9/v1", "m"))
+    assert "secret" not in str(caught.value)
+
+
+def test_half_a_key_does_not_stay_where_a_message_is_cut():
+    body = {"error": {"message": "x" * 195 + KEY + "\x1b[31m"}}
+    said, _ = wire.read_error(body, 400, KEY)
+    assert KEY[:5] not in said
+    assert "\x1b" not in said
+
+
 # Addresses.
 
 

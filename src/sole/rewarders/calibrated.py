@@ -40,6 +40,7 @@ class Calibrated:
             )
         self.model, self.calibration = model, calibration
         self.views, self.costs = model.views, model.costs
+        self.needs_whole_episode = getattr(model, "needs_whole_episode", False)
         self.success_threshold = calibration.success_threshold
         self.model_id = f"{model.model_id}/calibrated"
 

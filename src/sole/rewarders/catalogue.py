@@ -105,6 +105,18 @@ CATALOGUE: tuple[Entry, ...] = (
         _per_step(1), _per_step(1),
     ),
     Entry(
+        "FOLDER of sole fit rewind", "progress of each frame, from all frames so far",
+        "own attempts to train on, a few minutes of a CPU; the views it was trained on", "0.01 GB",
+        "no", True, "eye: Apache-2.0; head: yours", "ours, after ReWiND, arXiv 2505.10911",
+        _per_step(1), lambda n_frames: n_frames,
+    ),
+    Entry(
+        "FOLDER of sole fit classifier", "100 times the probability of success of each frame",
+        "a few labelled clips to train on, a few minutes of a CPU; the views it was trained on",
+        "0.01 GB", "no", True, "eye: Apache-2.0; head: yours",
+        "ours, after HIL-SERL, arXiv 2410.21845", _per_step(1), lambda n_frames: n_frames,
+    ),
+    Entry(
         "openai:http://HOST:PORT/v1#MODEL", "progress, chained: the number in the reply's words",
         "extra client; an OpenAI-compatible endpoint that takes pictures; needs --think and "
         "--from-zero-weight 0", "on the server", "yes", True, "of the model served", _SOLE,

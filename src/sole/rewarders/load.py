@@ -15,6 +15,7 @@ from sole.models.spoken import SpokenReader
 from sole.rewarders.base import RewardModel
 from sole.rewarders.calibrated import Calibrated, load_calibration
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
+from sole.rewarders.learned import LEARNED_TYPES, load_learned
 from sole.rewarders.methods import METHODS, make_asking_model
 from sole.rewarders.sole import Decoding, SoleRewardModel
 
@@ -39,7 +40,8 @@ def load_reward_model(
             on Hugging Face (``Qwen/Qwen3-VL-2B-Instruct``; ``@REVISION`` and ``:published`` may
             follow), the address of a ``sole serve`` (``http://...``; its token is taken from
             SOLE_TOKEN), or a control: ``ramp``, ``random``, ``constant:50`` (any percent),
-            ``oracle``. Whether a folder is nano's says ``model_type`` in its config.json. Another
+            ``oracle``. Whether a folder is nano's, or one that ``sole fit`` wrote, says
+            ``model_type`` in its config.json. Another
             question than that of SOLE comes before the model: ``gvl:Qwen/Qwen3-VL-2B-Instruct``,
             see :data:`sole.rewarders.methods.METHODS`. ``openai:http://HOST:PORT/v1#MODEL`` is a
             model of an OpenAI-compatible endpoint, with a method before it or not.
@@ -91,9 +93,12 @@ def _load(name: str, think: str, every: int, seed: int, **options: Any) -> Rewar
             method, rest, think=think == "always", every=every, seed=seed, **options
         )
     parts = parse_name(name)
-    if parts.is_folder and model_type(Path(parts.where)) == NANO_TYPE:
-        if parts.revision or parts.preset:
-            raise ConfigError(f"model {name}: a nano folder has neither revisions nor presets")
+    kind = model_type(Path(parts.where)) if parts.is_folder else None
+    if kind in (NANO_TYPE, *LEARNED_TYPES) and (parts.revision or parts.preset):
+        raise ConfigError(f"model {name}: a folder of {kind} has neither revisions nor presets")
+    if kind in LEARNED_TYPES:
+        return load_learned(Path(parts.where), every=every, **options)
+    if kind == NANO_TYPE:
         return _load_sole(name, think=think == "always", every=every, **options)
     if parts.is_folder or parts.is_hub_name:
         return _load_vlm(parts, think=think == "always", every=every, seed=seed, **options)

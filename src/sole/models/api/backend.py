@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from sole.errors import ModelError, ServerError
+from sole.errors import ConfigError, ModelError, ServerError
 from sole.models.api.address import Address
 from sole.models.api.wire import (
     TOP_LOGPROBS,
@@ -99,6 +99,9 @@ class OpenAIBackend:
         key: Sent as a bearer token; None takes it from ``address.key_variable``, if it is set.
         sleep: Waits so many seconds.
 
+    Raises:
+        ConfigError: If the variable holds what cannot be a key.
+
     Attributes:
         usage: Requests and tokens so far.
     """
@@ -114,7 +117,7 @@ class OpenAIBackend:
     ):
         self.address, self.usage = address, Usage()
         self.model_id = f"{address.model}@{address.host}"
-        self._key = key or os.environ.get(address.key_variable, "").strip() or None
+        self._key = key or _read_key(address.key_variable)
         self._sleep, self._lock = sleep, threading.Lock()
         self._left_out: frozenset[str] = frozenset()
         self._reached = False
@@ -170,8 +173,8 @@ class OpenAIBackend:
             futures = [pool.submit(self._ask, prompt, settings) for prompt in prompts]
             try:
                 return [future.result() for future in futures]
-            except ServerError:
-                pool.shutdown(cancel_futures=True)
+            except BaseException:  # Refused for all, or stopped by the user.
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
     def _ask(self, prompt: Prompt, settings: Mapping[str, Any]) -> _Outcome:
@@ -211,8 +214,7 @@ class OpenAIBackend:
                 return self._give_up("200: no JSON")
             self._count(body)
             return _Outcome(body)
-        said, parameter = read_error(body, answer.status_code)
-        error = said.replace(self._key, "***") if self._key else said
+        error, parameter = read_error(body, answer.status_code, self._key)
         if answer.status_code in {400, 422} and self._leave_out(parameter, left_out):
             return self._try(messages, settings, again=True)
         if answer.status_code in FOR_ALL:
@@ -266,6 +268,13 @@ class OpenAIBackend:
             404: "; check the address (it usually ends in /v1) and the model's name after #",
         }
         return f"{self.model_id}: the endpoint refuses ({error}){hint.get(status, '')}"
+
+
+def _read_key(variable: str) -> str | None:
+    key = os.environ.get(variable, "").strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"{variable}: holds characters that no key has; copy it again")
+    return key or None
 
 
 def _json(answer: httpx.Response) -> Any:

@@ -77,16 +77,24 @@ def read_first_token(body: Mapping[str, Any], candidates: Sequence[str]) -> list
     return [_total([x for token, x in known if token == word.strip()]) for word in candidates]
 
 
-def read_error(body: Any, status: int) -> tuple[str, str | None]:
-    """What an endpoint says is wrong, on one line, and the parameter it names."""
+def read_error(body: Any, status: int, secret: str | None = None) -> tuple[str, str | None]:
+    """What an endpoint says is wrong, on one short line, and the parameter it names.
+
+    Args:
+        body: Its JSON, or None.
+        status: Of the answer.
+        secret: What must not be repeated.
+    """
     error = body.get("error", body) if isinstance(body, Mapping) else None
     if isinstance(error, Mapping):
         said = str(error.get("message") or "no reason given")
         parameter = error.get("param")
     else:
         said, parameter = str(error or "no reason given"), None
-    words = " ".join(said.split())[:200]
-    return f"{status}: {words}", parameter if isinstance(parameter, str) else None
+    if secret:  # Before it is cut, or half of it might stay.
+        said = said.replace(secret, "***")
+    words = "".join(c for c in " ".join(said.split()) if c.isprintable())
+    return f"{status}: {words[:200]}", parameter if isinstance(parameter, str) else None
 
 
 def _part(part: Mapping[str, Any], pictures: Any) -> dict[str, Any]:
