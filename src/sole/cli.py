@@ -15,6 +15,7 @@ VERBS = {
     "synth": ("sole.synth.build", "simulate episodes and write a training set"),
     "data": ("sole.report.dataset", "look into a data set, or make one of recordings"),
     "sft": ("sole.train.sft", "train a reward model on a training set"),
+    "fit": ("sole.train.fit", "train a small reward model on own videos, in minutes"),
     "rlvr": ("sole.train.rlvr", "train a reward model on by rewards that the truth can check"),
     "rl": ("sole.rl.train", "train a policy on a reward model's judgement alone"),
     "bench": ("sole.bench.command", "train with several reward models and compare them"),
