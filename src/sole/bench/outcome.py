@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from sole.bench.verdict import SOLVED_AT, is_hacked
+from sole.errors import DataError
 from sole.evals.output import write_table
 from sole.report.run_data import read_metrics
 from sole.rl.config import RlConfig
@@ -97,12 +98,14 @@ def read_outcome(run: RlConfig) -> tuple[Outcome, list[Point]]:
     """Read a finished run's folder.
 
     Raises:
-        DataError: If its metrics are missing or damaged.
+        DataError: If its metrics are missing or damaged, or nothing true is known of its task.
     """
     lines = read_metrics(run.run_dir / "metrics.jsonl")
     rounds = [line for line in lines if line["kind"] == "episodes"]
     points = _points(run, lines)
     last = next(line for line in reversed(lines) if line["kind"] == "eval")
+    if last["true_success"] is None:
+        raise DataError(f"{run.env}: has no truth, so there is nothing to compare rewards by")
     tail = rounds[-max(1, len(rounds) // 10) :]
     reached = next((p for p in points if p.true_success >= SOLVED_AT), None)
     seconds = {part: _total(rounds, f"{part}_seconds") for part in _PARTS}

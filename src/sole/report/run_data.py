@@ -171,7 +171,8 @@ def _read_rollout(folder: Path, name: str) -> RolloutRecord:
         # Opened here because np.load leaves the file open when it is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             views = {view: arrays[view] for view in VIEW_NAMES if view in arrays.files}
-            truth = Truth(arrays["true_progress"], arrays["true_success"])
+            known = "true_progress" in arrays.files  # not in an environment of the user's
+            truth = Truth(arrays["true_progress"], arrays["true_success"]) if known else None
             judged = arrays["judged_progress"]
         episode = Episode(notes["task"], views, notes.get("fps") or _DEFAULT_FPS, truth=truth)
         score = _score(judged, notes, episode)

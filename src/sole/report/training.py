@@ -91,8 +91,8 @@ def _lead(run: RunData) -> str:
 
 def _headline(run: RunData) -> dict[str, str]:
     facts: dict[str, str] = {}
-    if run.evals:
-        last = run.evals[-1]
+    last = run.evals[-1] if run.evals else {}
+    if last.get("true_success") is not None:
         words = f"true success over {last.get('n_episodes', '?')} evaluation episodes"
         if last.get("true_success_low") is not None:
             words += f" (95%: {last['true_success_low']:.0%} to {last['true_success_high']:.0%})"

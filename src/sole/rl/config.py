@@ -14,13 +14,19 @@ class RlConfig(Config):
     """Train a policy with SAC or PPO; its only reward is what the reward model judges."""
 
     env: str
-    """Task by full name, for example metaworld/faucet-close."""
+    """Task by full name, for example metaworld/faucet-close, or my_package:make_env, a function of
+    yours that returns a Gymnasium environment (with --task and --views)."""
     run_dir: Path
     """Where metrics, checkpoints and roll-outs go; an interrupted run there is continued."""
     reward: str = "nano"
     """nano, a checkpoint folder, oracle, ramp, random or constant:VALUE."""
     task: str | None = None
     """A wording that replaces the task's own sentence."""
+    views: str | None = None
+    """Pictures of an environment of yours: front=SOURCE,wrist=SOURCE (or one of them). A SOURCE is
+    a key of the observation, render, or render:CAMERA."""
+    max_steps: int | None = Field(default=None, gt=0)
+    """Decisions of an episode in an environment of yours; its own time limit where it has one."""
     algorithm: Literal["sac", "ppo"] = "sac"
     """SAC learns from all episodes so far, PPO from each round once."""
     observation: Literal["state", "pixels"] = "state"

@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from sole.data.episode import Episode, Facts, Truth
+from sole.errors import ConfigError, SimError
 from sole.protocol.chain import scored_frames
 from sole.sims.base import TaskEnv
 
@@ -55,9 +56,20 @@ class Rollout:
     observations: list[Observation]
     actions: list[np.ndarray]
     episode: Episode
-    truth: Truth
+    known_truth: Truth | None
     seconds: dict[str, float] = field(default_factory=dict)
     drawn: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def truth(self) -> Truth:
+        """What the simulator knows.
+
+        Raises:
+            SimError: If it is an environment without a truth.
+        """
+        if self.known_truth is None:
+            raise SimError(f"{self.episode.env_name}: has no truth")
+        return self.known_truth
 
     @property
     def n_frames(self) -> int:
@@ -81,6 +93,11 @@ class Rollout:
         return replace(self.episode, truth=truth)
 
 
+def has_truth(env: TaskEnv) -> bool:
+    """Whether an env can be asked for its truth; a Gymnasium environment of the user's cannot."""
+    return getattr(env, "has_truth", True)
+
+
 def pictured_moments(episode: Episode) -> tuple[np.ndarray, int]:
     """Which moments of the attempt an episode's frames show, and how many moments it had.
 
@@ -94,13 +111,18 @@ def pictured_moments(episode: Episode) -> tuple[np.ndarray, int]:
 def observation_space(env: TaskEnv, kind: str) -> gymnasium.Space[Any]:
     """The space the policy sees: the state vector, or two pictures and proprioception."""
     if kind == "state":
+        if env.observation_space.shape == (0,):
+            raise ConfigError(
+                f"{env.env_name}: its observations hold pictures only; take --observation pixels"
+            )
         return env.observation_space
     env.reset(seed=0)
     spaces: dict[str, gymnasium.Space[Any]] = {}
     for name, picture in env.views().items():
         height, width, _ = picture.shape
         spaces[name] = Box(0, 255, (3, height, width), np.uint8)
-    spaces["proprio"] = Box(-np.inf, np.inf, env.proprio().shape, np.float32)
+    if env.proprio().size:
+        spaces["proprio"] = Box(-np.inf, np.inf, env.proprio().shape, np.float32)
     return Dict(spaces)
 
 
@@ -183,7 +205,8 @@ class AgentEnv(gymnasium.Env[Any, np.ndarray]):
         if not pixels:
             return np.asarray(observation, np.float32)
         pictures = {name: picture.transpose(2, 0, 1) for name, picture in views.items()}
-        return {**pictures, "proprio": self.task_env.proprio()}
+        proprio = self.task_env.proprio()
+        return {**pictures, "proprio": proprio} if proprio.size else pictures
 
 
 def roll_out(
@@ -206,12 +229,11 @@ def roll_out(
         task: A wording that replaces the task's own sentence.
     """
     agents = [AgentEnv(env, kind, every=every, task=task) for env in envs]
-    recorders = [TruthRecorder() for _ in envs]
+    recorders = [TruthRecorder() if has_truth(env) else None for env in envs]
     seen = [[a.reset(seed=seed)[0]] for a, seed in zip(agents, seeds, strict=True)]
     taken: list[list[np.ndarray]] = [[] for _ in envs]
     drawn: list[list[np.ndarray]] = [[] for _ in envs]
-    for recorder, env in zip(recorders, envs, strict=True):
-        recorder.look(env)
+    _look(recorders, envs)
     films: list[Episode] = []
     for _ in range(envs[0].max_steps):
         wanted = np.asarray(act([s[-1] for s in seen]), np.float32)
@@ -221,12 +243,21 @@ def roll_out(
             seen[k].append(observation)
             taken[k].append(action)
             drawn[k].append(wanted[k])
-            recorders[k].look(envs[k])
             films += info.values()
+        _look(recorders, envs)
     return [
-        Rollout(seen[k], taken[k], films[k], recorders[k].truth(), agent.seconds, drawn[k])
-        for k, agent in enumerate(agents)
-    ]
+        Rollout(
+            seen[k], taken[k], films[k], recorder.truth() if recorder else None, agent.seconds,
+            drawn[k],
+        )
+        for k, (agent, recorder) in enumerate(zip(agents, recorders, strict=True))
+    ]  # fmt: skip
+
+
+def _look(recorders: list[TruthRecorder | None], envs: list[TaskEnv]) -> None:
+    for recorder, env in zip(recorders, envs, strict=True):
+        if recorder:
+            recorder.look(env)
 
 
 def _within(action: np.ndarray, space: gymnasium.Space[Any]) -> np.ndarray:

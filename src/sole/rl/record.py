@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sole.data.attempts import Attempt
-from sole.data.episode import EpisodeScore
+from sole.data.episode import EpisodeScore, Truth
 from sole.progress.calibrate import judged_success
 from sole.rl.envs import Rollout
 from sole.rl.judge import Judgement
@@ -21,13 +21,17 @@ from sole.run import write_atomically
 def round_metrics(
     rollouts: Sequence[Rollout], judged: Sequence[Judgement], judged_success_at: float
 ) -> dict[str, float | None]:
-    """Means over one round's episodes; success is *ever*, progress is at the last moment."""
+    """Means over one round's episodes; success is *ever*, progress is at the last moment.
+
+    What is true is None in an environment without a truth.
+    """
+    truths = _truths(rollouts)
     done = [judged_success(j.score, judged_success_at) for j in judged]
     return {
         "judged_success": float(np.mean(done)),
-        "true_success": float(np.mean([r.truth.any_success for r in rollouts])),
+        "true_success": _mean([t.any_success for t in truths]),
         "judged_progress_final": _mean([j.judged_progress[-1] for j in judged]),
-        "true_progress_final": float(np.mean([r.truth.true_progress[-1] for r in rollouts])),
+        "true_progress_final": _mean([t.true_progress[-1] for t in truths]),
         "dropped": float(sum(j.rewards is None for j in judged)),
     }
 
@@ -39,7 +43,7 @@ def round_attempts(
     return [
         Attempt(
             first + k, k, seeds[k], np.stack(rollout.actions).astype(np.float32),
-            judgement.judged_progress, rollout.truth.true_progress,
+            judgement.judged_progress, _true_progress(rollout),
         )
         for k, (rollout, judgement) in enumerate(zip(rollouts, judged, strict=True))
     ]  # fmt: skip
@@ -50,23 +54,33 @@ def eval_metrics(
 ) -> dict[str, Any]:
     """True success over evaluation episodes with its Wilson 95 percent interval.
 
-    ``held_success`` counts the episodes that were still successful at their last moment.
+    ``held_success`` counts the episodes that were still successful at their last moment. What is
+    true is None in an environment without a truth.
     """
+    truths = _truths(rollouts)
     done = [judged_success(j.score, judged_success_at) for j in judged]
-    wins = sum(r.truth.any_success for r in rollouts)
-    low, high = wilson(wins, len(rollouts))
-    held = float(np.mean([r.truth.true_success[-1] for r in rollouts]))
-    final = float(np.mean([r.truth.true_progress[-1] for r in rollouts]))
+    wins = sum(t.any_success for t in truths)
+    low, high = wilson(wins, len(truths)) if truths else (None, None)
     return {
-        "true_success": wins / len(rollouts),
+        "true_success": wins / len(truths) if truths else None,
         "true_success_low": low,
         "true_success_high": high,
-        "held_success": held,
+        "held_success": _mean([t.true_success[-1] for t in truths]),
         "judged_success": float(np.mean(done)),
-        "true_progress_final": final,
+        "true_progress_final": _mean([t.true_progress[-1] for t in truths]),
         "judged_progress_final": _mean([j.judged_progress[-1] for j in judged]),
         "n_episodes": len(rollouts),
     }
+
+
+def _truths(rollouts: Sequence[Rollout]) -> list[Truth]:
+    return [r.known_truth for r in rollouts if r.known_truth is not None]
+
+
+def _true_progress(rollout: Rollout) -> np.ndarray:
+    """Percent at every moment, NaN where nobody knows."""
+    known = rollout.known_truth
+    return np.full(rollout.n_frames, np.nan, np.float32) if known is None else known.true_progress
 
 
 def wilson(wins: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -88,11 +102,12 @@ def save_rollout(
 ) -> None:
     """Write one filmed episode: frames and curves as npz, words as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    frames, truth = rollout.view_frames, rollout.truth
+    frames, truth = rollout.view_frames, rollout.known_truth
+    true = {} if truth is None else {"true_progress": truth.true_progress[frames],
+                                     "true_success": truth.true_success[frames]}  # fmt: skip
     np.savez_compressed(
         folder / f"{name}.npz",
-        true_progress=truth.true_progress[frames],
-        true_success=truth.true_success[frames],
+        **true,
         judged_progress=score.judged_progress,
         **rollout.episode.views,  # type: ignore[arg-type]
     )

@@ -7,31 +7,51 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+
 from sole.errors import ConfigError
+from sole.rl.gym_task import GymTask
+from sole.rl.views import parse_views
 from sole.sims.base import TaskEnv
 from sole.sims.registry import make_env
 
 
-def make_task(name: str, place: int = 0) -> TaskEnv:
+def make_task(
+    name: str,
+    place: int = 0,
+    *,
+    task: str | None = None,
+    views: str | None = None,
+    max_steps: int | None = None,
+) -> TaskEnv:
     """Make the task that ``--env`` names.
 
     Args:
-        name: ``suite/task``, or ``package.module:function`` of something that returns a TaskEnv.
+        name: ``suite/task``, or ``package.module:function`` of something that returns a TaskEnv or
+            any Gymnasium environment.
         place: Which of a run's environments; procedural worlds differ by it.
+        task: The instruction; a Gymnasium environment needs one.
+        views: Source of each picture of a Gymnasium environment, see :mod:`sole.rl.views`.
+        max_steps: Its time limit, where it has none.
 
     Raises:
-        ConfigError: If there is no such task.
+        ConfigError: If there is no such task, or a setting is missing or does not belong to it.
     """
-    if ":" in name:
-        return _made_by(name)
+    made = _factory(name)() if ":" in name else None
+    if isinstance(made, gymnasium.Env) and not isinstance(made, TaskEnv):
+        if not task or not views:
+            raise ConfigError(
+                f"env {name}: a Gymnasium environment needs --task 'a sentence' and --views "
+                "front=SOURCE,wrist=SOURCE (SOURCE: an observation key, render or render:CAMERA)"
+            )
+        return GymTask(made, task, parse_views(views), max_steps, name)
+    if views or max_steps:
+        raise ConfigError(f"env {name}: has its own views and time limit; leave the flags out")
+    if made is not None:
+        if isinstance(made, TaskEnv):
+            return made
+        raise ConfigError(f"env {name}: expected an environment, got a {type(made).__name__}")
     return make_env(name, seed=place) if name.startswith("worlds/") else make_env(name)
-
-
-def _made_by(name: str) -> TaskEnv:
-    made = _factory(name)()
-    if not isinstance(made, TaskEnv):
-        raise ConfigError(f"env {name}: expected it to return a TaskEnv, got {type(made).__name__}")
-    return made
 
 
 def _factory(name: str) -> Any:

@@ -26,7 +26,7 @@ from sole.rewarders.base import RewardModel
 from sole.rewarders.load import load_reward_model
 from sole.rl.agent import SacAgent, reseed
 from sole.rl.config import RlConfig
-from sole.rl.envs import Rollout, observation_space, roll_out
+from sole.rl.envs import Rollout, has_truth, observation_space, roll_out
 from sole.rl.judge import Judge, Judgement
 from sole.rl.ppo import PpoAgent
 from sole.rl.record import eval_metrics, round_attempts, round_metrics, save_rollout
@@ -42,6 +42,11 @@ _MAY_CHANGE = frozenset({"run_dir", "episodes", "max_minutes", "tensorboard", "t
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole rl``."""
     last = train(parse_config(RlConfig, argv, "sole rl"))
+    if last["true_success"] is None:  # an environment of the user's
+        stdout.print(
+            f"judged success {last['judged_success']:.0%} after {last['episode']} episodes"
+        )
+        return 0
     stdout.print(
         f"true success {last['true_success']:.0%} "
         f"[{last['true_success_low']:.0%}, {last['true_success_high']:.0%}] "
@@ -68,7 +73,8 @@ def train(
 
 
 def _make_envs(config: RlConfig) -> list[TaskEnv]:
-    return [make_task(config.env, place) for place in range(config.n_envs)]
+    settings = {"task": config.task, "views": config.views, "max_steps": config.max_steps}
+    return [make_task(config.env, place, **settings) for place in range(config.n_envs)]
 
 
 def _make_model(config: RlConfig) -> RewardModel:
@@ -138,6 +144,8 @@ class _Training:
             raise ConfigError(f"n_envs is {config.n_envs}, but {len(envs)} environments were given")
         self.config, self.envs, self.eval_envs = config, envs, eval_envs
         self.oracle = config.reward == "oracle"
+        if self.oracle and not has_truth(envs[0]):
+            raise ConfigError(f"env {config.env}: has no truth, so it has no oracle")
         self.judge = Judge(
             model or _make_model(config), config.psi, config.clip, config.failure, self.oracle,
             form=config.reward_form, discount=config.gamma,
