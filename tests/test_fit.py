@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from sole import cli
 from sole.data.episode import Episode, Truth, make_example_episode
 from sole.data.lerobot import EpisodeWriter
+from sole.data.video import write_video
+from sole.errors import ConfigError
 from sole.rewarders.learned_net import Vocabulary
 from sole.train import fit_loop
 from sole.train.fit import ClassifierConfig, RewindConfig
@@ -145,6 +147,28 @@ def test_a_classifier_needs_successes_and_failures(tmp_path, capsys):
     data = write(tmp_path / "data", [replace(make_example_episode(6, 96), **plain)])
     assert cli.main(["fit", "classifier", "--data", str(data), "--out", str(tmp_path / "out")]) == 2
     assert "needs both" in capsys.readouterr().err
+
+
+def test_a_sentence_for_datasets_is_refused(tmp_path):
+    data = write(tmp_path / "data", [make_example_episode(6, 96)])
+    with pytest.raises(ConfigError, match="own sentences"):
+        fit_loop.train(tiny(data, tmp_path / "out", task="open the drawer"))
+
+
+def test_folders_of_videos_are_learned_from(tmp_path):
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        frames = make_example_episode(6, 96).views["external"]
+        write_video(tmp_path / name / "a.mp4", frames, 10.0)
+    out = fit_loop.train(
+        tiny(
+            tmp_path / "good", tmp_path / "out", "classifier", failed=(tmp_path / "bad",),
+            task="open the drawer", held_aside=0.0, steps=1,
+        )
+    )  # fmt: skip
+    sources = json.loads((out / "run" / "data.json").read_text())["sources"]
+    assert [source["kind"] for source in sources] == ["video", "video"]
+    assert "drawer" in json.loads((out / "vocabulary.json").read_text())["words"]
 
 
 def test_a_folder_that_holds_something_else_or_another_run_is_left_alone(tmp_path, capsys):

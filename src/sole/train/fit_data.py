@@ -121,6 +121,8 @@ def read_all(config: FitConfig, eye: FrozenEye) -> tuple[list[FitEpisode], tuple
     failed = config.failed if isinstance(config, ClassifierConfig) else ()
     sources = [(_open(path, config), False) for path in config.data]
     sources += [(_open(path, config), True) for path in failed]
+    if config.task is not None and all(source.kind != "video" for source, _ in sources):
+        raise ConfigError("--task: datasets have their own sentences; leave it out")
     for source, _ in sources:
         refuse_held_out_rows(source.rows)
     found = [
