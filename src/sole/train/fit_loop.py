@@ -48,11 +48,13 @@ def train(config: FitConfig) -> Path:
     sampler = ClipSampler(trained, vocabulary, config)
     checks = _checks(aside, vocabulary, config)
     run = Run(config.out / "run", config, {"sources": origin, "episodes": len(episodes)})
-    sizes = LearnedConfig(
-        model_type=REWIND_TYPE if isinstance(config, RewindConfig) else CLASSIFIER_TYPE,
-        views=views, eye=config.eye, grid=config.grid,
-        hidden_size=config.hidden_size, word_size=config.word_size,
-    )  # fmt: skip
+    sizes = LearnedConfig.model_validate(
+        {
+            "model_type": REWIND_TYPE if isinstance(config, RewindConfig) else CLASSIFIER_TYPE,
+            "views": views,
+            **config.model_dump(include={"eye", "grid", "hidden_size", "word_size"}),
+        }
+    )
     torch.manual_seed(config.seed)
     head = make_head(sizes, len(vocabulary))
     head.fit_scale([e.features for e in trained])
