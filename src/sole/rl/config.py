@@ -76,6 +76,11 @@ class RlConfig(Config):
     failure: Literal["hold", "drop_episode", "raise"] = "hold"
     """What a reply that cannot be read means: keep the last valid progress, give the episode up, or
     stop the run."""
+    asynchronous: bool = False
+    """Judge in the background while the agent acts and learns (worth it with a served model)."""
+    stale_rounds: int = Field(default=1, ge=0)
+    """With --asynchronous: a judgement is taken in this many rounds later (0: waited for at once).
+    PPO learns from its newest round only and needs 0."""
     judged_success_at: float = Field(default=0.5, gt=0, lt=1)
     """An episode counts as judged successful when its success probability ever reaches this."""
     eval_episodes: int = Field(default=20, gt=0)

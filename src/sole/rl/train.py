@@ -28,6 +28,7 @@ from sole.rl.agent import SacAgent, reseed
 from sole.rl.config import RlConfig
 from sole.rl.envs import Rollout, has_truth, observation_space, roll_out
 from sole.rl.judge import Judge, Judgement
+from sole.rl.judging import CollectedRound, InBackground, InTurn, JudgedRound
 from sole.rl.ppo import PpoAgent
 from sole.rl.record import eval_metrics, round_attempts, round_metrics, save_rollout
 from sole.rl.tasks import make_task
@@ -150,6 +151,13 @@ class _Training:
             model or _make_model(config), config.psi, config.clip, config.failure, self.oracle,
             form=config.reward_form, discount=config.gamma,
         )  # fmt: skip
+        if config.asynchronous and config.stale_rounds and config.algorithm == "ppo":
+            raise ConfigError("PPO learns from its newest round: it needs --stale-rounds 0")
+        self.judging = (
+            InBackground(self.judge, config.stale_rounds)
+            if config.asynchronous
+            else InTurn(self.judge)
+        )
         space = observation_space(envs[0], config.observation)
         self.agent = _make_agent(config, space, envs[0])
         _check_continued(config)
@@ -161,6 +169,13 @@ class _Training:
         """Questions asked for rewards, over all the run's processes."""
 
     def run(self) -> dict[str, Any]:
+        """Train to the end; return the last evaluation."""
+        try:
+            return self._run()
+        finally:
+            self.judging.close()
+
+    def _run(self) -> dict[str, Any]:
         config, began = self.config, time.monotonic()
         done = self._resume()
         final = False
@@ -194,6 +209,7 @@ class _Training:
         return done
 
     def _save(self, done: int) -> None:
+        self._finish_judging(done)
         with self.run_.checkpoint(done) as folder:
             self.agent.save(folder)
             (folder / "counts.json").write_text(json.dumps({"reward_model_calls": self.n_calls}))
@@ -217,34 +233,58 @@ class _Training:
         if unscaled:
             agent.scaling.fit(rollouts)
         learnable = agent.off_policy or not (random or unscaled)
-        before = self.judge.model.costs.model_calls
-        with self.clock.part("reward_model"):
-            judged = self.judge(rollouts)
-        self.n_calls += self.judge.model.costs.model_calls - before
-        attempts = round_attempts(done, seeds, rollouts, judged)
-        save_attempts(config.run_dir / "attempts", done, attempts)
-        for rollout, judgement in zip(rollouts, judged, strict=True):
-            if judgement.rewards is not None and learnable:
-                agent.store(rollout, judgement.rewards)
+        with self.clock.part("reward_model"):  # in the background: only what is waited for
+            due = self.judging.submit(CollectedRound(done, seeds, rollouts, learnable))
+        for one in due:
+            self._take_in(one)
         with self.clock.part("learn"):
             if not random:
                 agent.learn(
                     config.updates_per_episode * config.n_envs, remaining=1 - done / config.episodes
                 )
-        self._log_round(done + config.n_envs, rollouts, judged)
+        for one in due:
+            self._log_round(one, done)
 
-    def _log_round(self, done: int, rollouts: list[Rollout], judged: list[Judgement]) -> None:
-        values = round_metrics(rollouts, judged, self.config.judged_success_at)
-        step = done * self.envs[0].max_steps
+    def _finish_judging(self, done: int) -> None:
+        """Take in what is outstanding: nothing lies between a checkpoint and its run."""
+        if not self.config.asynchronous:
+            return
+        with self.clock.part("reward_model"):
+            due = self.judging.finish()
+        for one in due:
+            self._take_in(one)
+            self._log_round(one, done - self.config.n_envs)
+
+    def _take_in(self, one: JudgedRound) -> None:
+        """Keep a judged round, and hand the agent what it may learn from."""
+        collected = one.collected
+        self.n_calls += one.n_calls
+        attempts = round_attempts(
+            collected.first_episode, collected.seeds, collected.rollouts, one.judged
+        )
+        save_attempts(self.config.run_dir / "attempts", collected.first_episode, attempts)
+        for rollout, judgement in zip(collected.rollouts, one.judged, strict=True):
+            if judgement.rewards is not None and collected.learnable:
+                self.agent.store(rollout, judgement.rewards)
+
+    def _log_round(self, one: JudgedRound, now: int) -> None:
+        """Write a round's line; ``now`` is the first episode of the round that is running."""
+        config, first = self.config, one.collected.first_episode
+        values = round_metrics(one.collected.rollouts, one.judged, config.judged_success_at)
+        step = (first + config.n_envs) * self.envs[0].max_steps
+        late: dict[str, float] = {}
+        if config.asynchronous:
+            late = {"stale_rounds": (now - first) // config.n_envs, "judging_s": one.seconds}
         self.run_.log(
             step,
             kind="episodes",
-            episode=done,
+            episode=first + config.n_envs,
             reward_model_calls=self.n_calls,
             **values,
+            **late,
             **self.clock.take(),
         )
-        if self.config.tensorboard:
+        if config.tensorboard:
             self._tensorboard(step, values)
 
     def _tensorboard(self, step: int, values: Mapping[str, float | None]) -> None:
@@ -261,6 +301,7 @@ class _Training:
 
     def _evaluate(self, done: int) -> dict[str, Any]:
         """The policy on fixed layouts; nothing of it reaches the learner."""
+        self._finish_judging(done)
         reseed(self.config.seed, 2_000_000 + done)
         rollouts: list[Rollout] = []
         judged: list[Judgement] = []
@@ -278,6 +319,7 @@ class _Training:
 
     def _film(self, name: str, done: int) -> None:
         """Record one evaluation episode with the model's reasoning under its frames."""
+        self._finish_judging(done)
         reseed(self.config.seed, 1_000_000 + done)
         act = self._random if done == 0 else self._exploit
         kind, task = self.config.observation, self.config.task
