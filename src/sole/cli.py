@@ -20,6 +20,7 @@ VERBS = {
     "rl": ("sole.rl.train", "train a policy on a reward model's judgement alone"),
     "bench": ("sole.bench.command", "train with several reward models and compare them"),
     "eval": ("sole.evals.quality", "measure a reward model against the truth"),
+    "report": ("sole.review.command", "a page of what was measured; how two results differ"),
     "redteam": ("sole.redteam.command", "search for episodes that a reward model overrates"),
     "calibrate": ("sole.evals.calibration", "make a reward model's numbers mean what they say"),
     "models": ("sole.rewarders.listing", "list the reward models, their needs and costs"),

@@ -38,17 +38,21 @@ def load_preset(path: Path) -> dict[str, Any]:
         raise ConfigError(f"preset {path}: {error}") from error
 
 
-def parse_config(kind: type[ConfigT], argv: Sequence[str], prog: str) -> ConfigT:
+def parse_config(
+    kind: type[ConfigT], argv: Sequence[str], prog: str, *, presets: bool = True
+) -> ConfigT:
     """Turn ``[PRESET] --flag value ...`` into a config.
 
-    A first argument that ends in .toml or .json is a preset; flags override what it says.
+    A first argument that ends in .toml or .json is a preset; flags override what it says. A verb
+    that reads such files itself says ``presets=False``.
 
     Raises:
         ConfigError: For an invalid value, naming the setting.
     """
     arguments = list(argv)
     preset: dict[str, Any] = {}
-    if arguments and Path(arguments[0]).suffix in {".toml", ".json"} and "=" not in arguments[0]:
+    first = arguments[0] if presets and arguments else ""
+    if Path(first).suffix in {".toml", ".json"} and "=" not in first:
         preset = load_preset(Path(arguments.pop(0)))
     try:
         default = kind.model_validate(preset) if preset else None

@@ -79,7 +79,7 @@ class Row:
         places = np.arange(len(parts))
 
         def of_drawn(drawn: np.ndarray) -> float:
-            return _trust([parts[int(i)] for i in drawn])
+            return trust([parts[int(i)] for i in drawn])
 
         low, high = metrics.bootstrap_interval(places, statistic=of_drawn)
         known = (low, high) if len(parts) > 1 else (math.nan, math.nan)
@@ -100,11 +100,18 @@ class Row:
         return _without_nan(whole)
 
 
-def _of(task: dict[str, float], name: str) -> float:
+def _of(task: Mapping[str, float], name: str) -> float:
     return task.get(name, math.nan)
 
 
-def _trust(tasks: Sequence[dict[str, float]]) -> float:
+def trust(tasks: Sequence[Mapping[str, float]]) -> float:
+    """The headline of some tasks' metrics, in [0, 1]; see :meth:`Row.headline`.
+
+    Example:
+        >>> trust([{"auc_task": 1.0, "spearman": 1.0, "vroc_expert": -1.0, "static_rise": 0.0}])
+        1.0
+    """
+
     def mean(name: str) -> float:
         known = [v for v in (_of(task, name) for task in tasks) if not math.isnan(v)]
         return float(np.mean(known)) if known else math.nan

@@ -37,6 +37,25 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Dots:
+    """Unconnected points of a scatter chart.
+
+    Attributes:
+        label: What the legend says.
+        x: ``(N,)`` positions; a point with a NaN is left out.
+        y: ``(N,)`` values.
+        kind: Class in the style sheet of the page.
+        names: What a pointer that rests on a dot reads, one per point, or nothing.
+    """
+
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+    kind: str
+    names: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Axis:
     """One axis: its words and its range; ``unit`` follows each tick's number."""
 
@@ -90,6 +109,45 @@ def line_chart(
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}"'
         f"{frame.data()}>{''.join(parts)}</svg>"
+    )
+
+
+def scatter_chart(
+    groups: Sequence[Dots], x_axis: Axis, y_axis: Axis, *, title: str, diagonal: bool = False
+) -> str:
+    """Draw dots over a grid.
+
+    Args:
+        groups: The dots, first at the bottom, with a legend.
+        x_axis: Words and range; dots outside it lie on the edge.
+        y_axis: Words and range.
+        title: Read aloud by screen readers.
+        diagonal: Also draw the line on which both values are the same.
+
+    Returns:
+        One ``<svg>`` element; every text in it is escaped.
+
+    Example:
+        >>> one = Dots("a", np.array([1.0, np.nan]), np.array([2.0, 3.0]), "judged", ["it", "not"])
+        >>> svg = scatter_chart([one], Axis("x", 0, 4), Axis("y", 0, 4), title="t")
+        >>> svg.count("<title>it</title>"), svg.count("<title>not</title>")
+        (1, 0)
+    """
+    frame = _Frame(x_axis, y_axis)
+    parts = frame.grid()
+    if diagonal:
+        ends = np.array([max(x_axis.low, y_axis.low), min(x_axis.high, y_axis.high)])
+        parts += frame.line(Series("", ends, ends, "held"))
+    parts += [dot for group in groups for dot in frame.dots(group)]
+    x = float(_LEFT)
+    for group in groups:
+        parts.append(f'<circle class="dot {group.kind}" cx="{x + 5:.0f}" cy="10" r="4"/>')
+        parts.append(f'<text class="legend" x="{x + 15:.0f}" y="14">'
+                     f"{html.escape(group.label)}</text>")  # fmt: skip
+        x += 30 + 6.2 * len(group.label)
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{html.escape(title, quote=True)}">{"".join(parts)}</svg>'
     )
 
 
@@ -150,6 +208,16 @@ class _Frame:
                 for x, y in known
             ]
         return parts
+
+    def dots(self, group: Dots) -> list[str]:
+        names = group.names or [""] * len(group.x)
+        places = zip(group.x, group.y, names, strict=True)
+        return [
+            f'<circle class="dot {group.kind}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="4">'
+            f"<title>{html.escape(name)}</title></circle>"
+            for x, y, name in places
+            if np.isfinite(x) and np.isfinite(y)
+        ]
 
     def point(self, x: float, y: float) -> str:
         return f"{self.x(x):.1f},{self.y(y):.1f}"

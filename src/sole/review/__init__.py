@@ -1,0 +1,1 @@
+"""`sole report`: pages of what `sole eval quality` measured, and of how two results differ."""

@@ -1,0 +1,99 @@
+"""``sole report compare``: what two results on the same episodes differ in, and how surely."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.markup import escape
+from rich.table import Table
+
+from sole.config import Config, parse_config
+from sole.console import stderr, stdout
+from sole.evals.output import finite
+from sole.evals.result import UNITS
+from sole.report.outputs import OutputFiles, check_output
+from sole.review.compare_page import CAUTION, compare_page, signed_text
+from sole.review.paired import Difference, check_same_episodes, differences
+from sole.review.pieces import interval_text, value_text
+from sole.review.saved import SavedRow, read_result
+from sole.run import write_atomically
+
+
+class CompareConfig(Config):
+    """Compare two results of sole eval quality on the same episodes, metric by metric."""
+
+    a: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A.json")]
+    """What sole eval quality --out wrote."""
+    b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B.json")]
+    """Another one, or the same for two models of one run (--row-b)."""
+    row_a: str = ""
+    """Model of A.json: its id, or its number from 0; the first when not given."""
+    row_b: str = ""
+    """The same of B.json."""
+    html: Path | None = None
+    """Also write a page (.html) that needs nothing beside it."""
+    print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON instead of a table."""
+
+
+def run_compare(argv: Sequence[str]) -> int:
+    """Entry point of ``sole report compare``."""
+    config = parse_config(CompareConfig, argv, "sole report compare", presets=False)
+    if config.html:
+        check_output("--html", config.html, (".html", ".htm"), ())
+    a, b = read_result(config.a).row(config.row_a), read_result(config.b).row(config.row_b)
+    check_same_episodes(a, b, (f"A ({config.a})", f"B ({config.b})"))
+    found = differences(a, b)
+    if config.html:
+        with OutputFiles() as files:
+            write_atomically(files.temporary(config.html), compare_page(a, b, found))
+        stderr.print(f"wrote {config.html}", markup=False, soft_wrap=True)
+    if config.print_json:
+        sys.stdout.write(json.dumps(as_json(config, a, b, found), allow_nan=False) + "\n")
+    else:
+        stdout.print(_table(a, b, found))
+    return 0
+
+
+def as_json(
+    config: CompareConfig, a: SavedRow, b: SavedRow, found: Sequence[Difference]
+) -> dict[str, Any]:
+    """What ``--json`` prints; a number that is not known is null."""
+    return finite(
+        {
+            "a": {"file": str(config.a), "model_id": a.model_id},
+            "b": {"file": str(config.b), "model_id": b.model_id},
+            "n_episodes": len(a.episodes),
+            "metrics": {
+                one.name: {
+                    "a": one.a, "b": one.b, "difference": one.value, "low": one.low,
+                    "high": one.high, "excludes_zero": one.excludes_zero, "verdict": one.verdict,
+                    "n_tasks": one.n_tasks,
+                }
+                for one in found
+            },
+        }
+    )  # fmt: skip
+
+
+def _table(a: SavedRow, b: SavedRow, found: Sequence[Difference]) -> Table:
+    title = escape(f"A {a.model_id}, B {b.model_id}: {len(a.episodes)} episodes")
+    table = Table(title=title, caption=CAUTION, title_justify="left", caption_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for name in ("A", "B", "B - A \\[95%]"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("B is", no_wrap=True)
+    for one in found:
+        digits = UNITS[one.name][1]
+        interval = interval_text(one.low, one.high, digits)
+        gap = escape(f"{signed_text(one.value, digits)} {interval}".strip())
+        table.add_row(
+            one.name, value_text(one.a, digits), value_text(one.b, digits), gap,
+            one.verdict, style="bold" if one.excludes_zero else "",
+        )  # fmt: skip
+    return table

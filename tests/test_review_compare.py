@@ -1,0 +1,195 @@
+"""Two results on the same episodes: paired intervals, and a refusal of anything else."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_report import check_page
+from test_review import evaluated, measured, saved  # noqa: F401
+
+from sole.cli import main
+from sole.errors import ConfigError
+from sole.evals import metrics
+from sole.evals.result import UNITS
+from sole.review.paired import (
+    STATISTICS,
+    Difference,
+    check_same_episodes,
+    differences,
+    task_difference,
+)
+from sole.review.saved import SavedRow, read_result
+
+
+def row(per_task, episodes=()):
+    return SavedRow("m", {}, per_task, {}, tuple(episodes) or tuple(
+        replace(saved(k, [0, 100 * (k % 2)], [0, 10 * k], bool(k % 2)), env_name=task)
+        for k, task in enumerate(per_task)
+    ))  # fmt: skip
+
+
+def of(found, name):
+    return next(one for one in found if one.name == name)
+
+
+def compare(capsys, *argv):
+    capsys.readouterr()
+    assert main(["report", "compare", *map(str, argv), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+# ---- differences -----------------------------------------------------------------------------
+
+
+def test_a_difference_that_every_task_shares_has_no_width():
+    a = row({"x": {"mae": 30.0}, "y": {"mae": 10.0}, "z": {"mae": 50.0}})
+    b = row({"x": {"mae": 28.0}, "y": {"mae": 8.0}, "z": {"mae": 48.0}})
+    one = of(differences(a, b), "mae")
+    assert (one.a, one.b, one.value, one.low, one.high) == (30.0, 28.0, -2.0, -2.0, -2.0)
+    assert (one.excludes_zero, one.verdict, one.n_tasks) == (True, "better", 3)
+
+
+def test_a_difference_of_both_signs_proves_nothing():
+    a = row({"x": {"mae": 30.0}, "y": {"mae": 10.0}})
+    b = row({"x": {"mae": 20.0}, "y": {"mae": 18.0}})
+    one = of(differences(a, b), "mae")
+    assert one.low == -10.0
+    assert one.high == 8.0
+    assert (one.excludes_zero, one.verdict) == (False, "")
+
+
+def test_only_tasks_that_both_know_are_compared():
+    a = row({"x": {"mae": 30.0}, "y": {"mae": 10.0}})
+    b = row({"x": {"mae": math.nan}, "y": {"mae": 8.0}})
+    one = of(differences(a, b), "mae")
+    assert (one.a, one.b, one.n_tasks) == (10.0, 8.0, 1)
+    assert math.isnan(one.low), "of one task there is nothing to draw"
+    assert not one.excludes_zero
+
+
+def test_what_nobody_measured_is_not_known():
+    found = differences(row({"x": {}, "y": {}}), row({"x": {}, "y": {}}))
+    assert math.isnan(of(found, "mae").value)
+    assert math.isnan(of(found, "headline").value)
+    assert of(found, "headline").verdict == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "verdict"),
+    [("auc", 0.1, 0.3, "better"), ("auc", -0.3, -0.1, "worse"), ("mae", 1.0, 2.0, "worse"),
+     ("bias_success", 1.0, 2.0, "differs"), ("prm_mp", 0.1, 0.2, "differs"), ("auc", 0.0, 0.2, "")],
+)  # fmt: skip
+def test_the_verdict_follows_the_direction_of_the_metric(name, low, high, verdict):
+    assert Difference(name, 0.0, (low + high) / 2, low, high, 5).verdict == verdict
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=2, max_size=6))
+def test_swapping_the_models_turns_the_interval_round(values):
+    a = row({f"t{k}": {"mae": x} for k, (x, _) in enumerate(values)})
+    b = row({f"t{k}": {"mae": y} for k, (_, y) in enumerate(values)})
+    one, two = task_difference("mae", a, b), task_difference("mae", b, a)
+    assert one.value == pytest.approx(-two.value)
+    assert (one.low, one.high) == pytest.approx((-two.high, -two.low), abs=1e-9)
+
+
+# ---- real results ----------------------------------------------------------------------------
+
+
+def test_every_value_is_that_of_the_results_themselves(measured):  # noqa: F811
+    a, b = read_result(measured).rows
+    for one in differences(a, b):
+        for value, written in ((one.a, a.summary[one.name][0]), (one.b, b.summary[one.name][0])):
+            assert value == pytest.approx(written, nan_ok=True), one.name
+    assert [one.name for one in differences(a, b)] == list(UNITS)
+
+
+def test_the_interval_of_a_pooled_metric_draws_whole_tasks(measured):  # noqa: F811
+    a, b = read_result(measured).rows
+    tasks = [e.env_name for e in a.episodes]
+    scores = np.array([[e.judged_top5 for e in r.episodes] for r in (a, b)])
+    done = np.array([e.true_success_ever for e in a.episodes])
+
+    def gap(drawn):
+        index = drawn.astype(int)
+        one, two = (metrics.roc_auc(s[index], done[index]) for s in scores)
+        return two - one
+
+    expected = metrics.bootstrap_interval(np.arange(6), statistic=gap, clusters=tasks)
+    one = of(differences(a, b), "auc")
+    assert (one.low, one.high) == pytest.approx(expected)
+    assert set(STATISTICS) <= set(UNITS)
+
+
+def test_the_oracle_is_better_than_chance(measured, capsys):  # noqa: F811
+    found = compare(capsys, measured, measured, "--row-b", "oracle")
+    assert (found["a"]["model_id"], found["b"]["model_id"]) == ("random:0", "oracle")
+    assert found["n_episodes"] == 6
+    mae = found["metrics"]["mae"]
+    assert (mae["b"], mae["excludes_zero"], mae["verdict"]) == (0.0, True, "better")
+    assert mae["difference"] == -mae["a"]
+
+
+def test_a_result_does_not_differ_from_itself(measured, capsys):  # noqa: F811
+    found = compare(capsys, measured, measured, "--row-b", "0")["metrics"].values()
+    assert all(one["difference"] in {0.0, None} for one in found)
+    assert not any(one["excludes_zero"] for one in found)
+
+
+def test_the_table_and_the_page_show_every_metric(measured, capsys):  # noqa: F811
+    page = measured.with_name("c.html")
+    argv = [str(measured), str(measured), "--row-b", "1", "--html", str(page)]
+    assert main(["report", "compare", *argv]) == 0
+    said = capsys.readouterr()
+    assert all(f" {name} " in said.out for name in UNITS)
+    assert "better" in said.out
+    assert f"wrote {page}" in said.err
+    text = check_page(page, n_players=0).text
+    assert all(f"<td>{name}" in text for name in UNITS)
+    assert 'class="num marked"' in text
+    assert "fake/a, undo, seed 1: A " in text
+
+
+def test_an_unknown_row_is_bad_input(measured, capsys):  # noqa: F811
+    assert main(["report", "compare", str(measured), str(measured), "--row-b", "x"]) == 2
+    assert "there are: 0 random:0, 1 oracle" in capsys.readouterr().err
+
+
+# ---- refusals --------------------------------------------------------------------------------
+
+
+def test_other_episodes_are_refused(measured, tmp_path, capsys):  # noqa: F811
+    table = measured.with_suffix(".episodes.parquet")
+    lines = pq.read_table(table)
+    changed = [{**line, "seed": line["seed"] + 6} for line in lines.to_pylist()]
+    other = tmp_path / "o.json"
+    other.write_text(measured.read_text())
+    pq.write_table(type(lines).from_pylist(changed, lines.schema), tmp_path / "o.episodes.parquet")
+    assert main(["report", "compare", str(measured), str(other)]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "6 only in A" in message
+    assert "(first: fake/a, expert, seed 6)" in message
+
+
+def test_fewer_episodes_are_refused():
+    a = row({"x": {}, "y": {}})
+    with pytest.raises(ConfigError, match=r"1 only in A \(first: y, p, seed 1\), 0 only in B"):
+        check_same_episodes(a, replace(a, episodes=a.episodes[:1]), ("A", "B"))
+
+
+def test_the_same_episodes_with_another_truth_are_refused():
+    a = row({"x": {}, "y": {}})
+    last = replace(a.episodes[1], true=a.episodes[1].true + 1.0)
+    with pytest.raises(ConfigError, match=r"truth of 1 of 2 episodes differs .*first: y, p"):
+        check_same_episodes(a, replace(a, episodes=(a.episodes[0], last)), ("A", "B"))
+
+
+def test_the_order_of_the_episodes_does_not_matter():
+    a = row({"x": {}, "y": {}})
+    check_same_episodes(a, replace(a, episodes=a.episodes[::-1]), ("A", "B"))
