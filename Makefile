@@ -52,7 +52,7 @@ NEGATIVES := metaworld/push-back metaworld/plate-slide-side metaworld/button-pre
   metaworld/coffee-pull metaworld/plate-slide-back-side metaworld/button-press-topdown-wall \
   metaworld/reach-wall worlds/faucet-turn-left worlds/window-close worlds/drawer-close \
   worlds/door-close worlds/handle-press worlds/lever-pull worlds/button-press
-nano: $(STAMP) system ## train a model from nothing the way of the shipped one (two to three hours)
+nano: $(STAMP) system ## train a model from nothing the way of the shipped one (three to four hours)
 	$(BIN)/sole synth --suite metaworld --out data/metaworld
 	$(BIN)/sole synth --suite worlds --episodes-per-task 46 --seed 1 --out data/worlds
 	$(BIN)/sole sft --data data/metaworld data/worlds --run-dir runs/nano
@@ -63,6 +63,9 @@ nano: $(STAMP) system ## train a model from nothing the way of the shipped one (
 	$(BIN)/sole synth --from-runs runs/negatives/* --out data/agents
 	$(BIN)/sole sft --data data/metaworld data/worlds data/agents --init runs/nano/model \
 	  --run-dir runs/nano-2 --steps 400 --learning-rate 3e-4
+	$(BIN)/sole synth --suite worlds --episodes-per-task 105 --seed 2 --out data/worlds-2
+	$(BIN)/sole sft --data data/metaworld data/worlds data/worlds-2 data/agents \
+	  --init runs/nano-2/model --run-dir runs/nano-3 --steps 1600 --learning-rate 8e-4
 
 check: $(STAMP) ## lint, format, types, import directions, size of functions and files
 	$(BIN)/ruff check src tests
