@@ -13,6 +13,7 @@ from sole.report.player import progress_range
 from sole.review.meanings import BETTER_WORDS, MEANINGS
 
 STYLE = """
+.chart { overflow: visible; }
 .chart .dot.success { fill: var(--true); fill-opacity: .8; }
 .chart .dot.failure { fill: none; stroke: var(--judged); stroke-width: 1.6; }
 .scroll { overflow-x: auto; }
