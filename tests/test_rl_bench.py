@@ -216,10 +216,19 @@ def test_outcome_counts_training_minutes_without_evaluations(tmp_path):
     assert (outcome.dropped, outcome.reward_model_calls, outcome.hacked) == (2, 80, False)
 
 
+def test_a_task_without_truth_cannot_be_compared(tmp_path):
+    run = plan.plan_runs(bench(tmp_path))[0]
+    finish(run)
+    path = run.run_dir / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"true_success": 1.0', '"true_success": null'))
+    with pytest.raises(DataError, match="no truth"):
+        read_outcome(run)
+
+
 def outcome(task: str, reward: str, seed: int, true: float, judged: float) -> Outcome:
     return Outcome(
-        task, reward, seed, "sac", "state", "level", 8, 400, true, true, judged, 0.0, 0.0, true, judged,
-        true, None, None, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 80, 0, is_hacked(judged, true),
+        task, reward, seed, "sac", "state", "level", 8, 400, true, true, judged, 0.0, 0.0, true,
+        judged, true, None, None, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 80, 0, is_hacked(judged, true),
     )  # fmt: skip
 
 
@@ -295,31 +304,33 @@ def test_table_shows_the_interval(tmp_path):
 def test_a_killed_sweep_repeats_no_finished_run_and_leaves_no_process(tmp_path):
     first = start_sweep(tmp_path)
     wait_for(lambda: list(tmp_path.glob("runs/*/*/*/result.json")))
+    assert first.poll() is None, "the sweep was over before it could be killed"
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     finished = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*/*/result.json")}
     metrics = {p: (p.parent / "metrics.jsonl").read_bytes() for p in finished}
-    assert len(finished) < 4
+    assert len(finished) < 3
     assert start_sweep(tmp_path).wait(timeout=200) == 0
-    assert len(list(tmp_path.glob("runs/*/*/*/result.json"))) == 4
+    assert len(list(tmp_path.glob("runs/*/*/*/result.json"))) == 3
     assert {p: p.stat().st_mtime_ns for p in finished} == finished
     assert {p: (p.parent / "metrics.jsonl").read_bytes() for p in finished} == metrics
     for folder in (p.parent for p in tmp_path.glob("runs/*/*/*/result.json")):
         lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
         rounds = [m["episode"] for m in lines if m["kind"] == "episodes"]
-        assert rounds == list(range(4, 41, 4)), "an episode was trained twice or not at all"
+        assert rounds == list(range(4, 17, 4)), "an episode was trained twice or not at all"
 
 
 def start_sweep(folder: Path) -> subprocess.Popen:
-    flags = ["--tasks", "fake_env:PointEnv", "--rewards", "constant:50", "oracle", "--seeds", "2"]
+    flags = ["--tasks", "fake_env:PointEnv", "--rewards", "constant:50", "--seeds", "3"]
     more = ["n_envs=4", "random_episodes=4", "updates_per_episode=20", "batch_size=32"]
     more += ["eval_episodes=4", "checkpoint_every=4"]
-    command = [sys.executable, "-m", "sole.cli", "bench", "rl", *flags, "--episodes", "40"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-m", "sole.cli", "bench", "rl", *flags, "--episodes", "16"]
+    places = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     return subprocess.Popen([*command, "--settings", *more, "--out", str(folder)], env=environment)
 
 
-def wait_for(what, seconds: float = 120.0) -> None:
+def wait_for(what, seconds: float = 200.0) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "nothing happened"

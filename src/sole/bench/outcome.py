@@ -102,10 +102,10 @@ def read_outcome(run: RlConfig) -> tuple[Outcome, list[Point]]:
     """
     lines = read_metrics(run.run_dir / "metrics.jsonl")
     rounds = [line for line in lines if line["kind"] == "episodes"]
-    points = _points(run, lines)
     last = next(line for line in reversed(lines) if line["kind"] == "eval")
     if last["true_success"] is None:
         raise DataError(f"{run.env}: has no truth, so there is nothing to compare rewards by")
+    points = _points(run, lines)
     tail = rounds[-max(1, len(rounds) // 10) :]
     reached = next((p for p in points if p.true_success >= SOLVED_AT), None)
     seconds = {part: _total(rounds, f"{part}_seconds") for part in _PARTS}
