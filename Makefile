@@ -14,7 +14,7 @@ APT := libosmesa6 libegl1 libgl1-mesa-dri libgles2 libgl1 ffmpeg
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install system demo check test test-all bench docs nano clean
+.PHONY: help install system demo check test test-all test-suites bench docs nano clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -79,6 +79,15 @@ test: $(STAMP) system ## the default tests (minutes, two cores, no GPU, no netwo
 
 test-all: $(STAMP) system ## the slow tests too (wheel, training, learning runs)
 	$(BIN)/pytest -q -p no:cacheprovider -n $(JOBS) --dist loadfile -m "not gpu"
+
+# Robosuite, ManiSkill and LIBERO live in a venv of their own: they bring 4 GB.
+SUITES_VENV ?= .venv-suites
+test-suites: system ## install robosuite, ManiSkill and LIBERO into one venv and test them
+	@test -x $(SUITES_VENV)/bin/python || $(PYTHON) -m venv $(SUITES_VENV)
+	$(SUITES_VENV)/bin/python -m pip install -q torch==2.13.0
+	$(SUITES_VENV)/bin/python -m pip install -q -c constraints.txt -c constraints-suites.txt \
+	  -e ".[metaworld,robosuite,maniskill,libero]" pytest pytest-timeout hypothesis
+	$(SUITES_VENV)/bin/python -m pytest -q -p no:cacheprovider -W default -m suites tests/test_suite_*.py
 
 bench: $(STAMP) system ## what a judgement costs on this machine
 	$(BIN)/sole eval cost

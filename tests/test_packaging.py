@@ -25,7 +25,8 @@ QUOTE = re.compile(r"<!--fig:([\w./-]+)-->(.*?)<!--/fig-->", re.DOTALL)
 
 
 def constraints():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    files = (ROOT / "constraints.txt", ROOT / "constraints-suites.txt")
+    lines = [line for file in files for line in file.read_text().splitlines()]
     return {
         pin.name.lower().replace("_", "-"): pin
         for pin in (Requirement(line) for line in lines if line and not line.startswith("#"))

@@ -14,6 +14,7 @@ VERBS = {
     "score": ("sole.report.score", "judge the progress in a video"),
     "synth": ("sole.synth.build", "simulate episodes and write a training set"),
     "data": ("sole.report.dataset", "look into a data set, or make one of recordings"),
+    "sims": ("sole.sims.listing", "list the simulated tasks, their splits and what is installed"),
     "sft": ("sole.train.sft", "train a reward model on a training set"),
     "fit": ("sole.train.fit", "train a small reward model on own videos, in minutes"),
     "rlvr": ("sole.train.rlvr", "train a reward model on by rewards that the truth can check"),

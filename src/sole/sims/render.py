@@ -24,9 +24,18 @@ class FastRenderer:
         model: The compiled scene; its offscreen quality settings are lowered.
         size_px: Height and width of the picture.
         show_sites: Whether markers (goals live in sites) are drawn.
+        show_collisions: Whether geoms of group 0 are drawn: robosuite keeps the rough shapes of
+            collision there, Meta-World and our worlds what is to be seen.
     """
 
-    def __init__(self, model: mujoco.MjModel, size_px: int, *, show_sites: bool = True):
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        size_px: int,
+        *,
+        show_sites: bool = True,
+        show_collisions: bool = True,
+    ):
         model.vis.quality.offsamples = 0
         model.vis.quality.shadowsize = 0
         try:
@@ -40,6 +49,8 @@ class FastRenderer:
         self._options = mujoco.MjvOption()
         if not show_sites:
             self._options.sitegroup[:] = 0
+        if not show_collisions:
+            self._options.geomgroup[0] = 0
         for flag in _EXPENSIVE:
             self._renderer.scene.flags[flag] = 0
 
