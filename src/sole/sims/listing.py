@@ -60,7 +60,7 @@ def as_json(suite: str) -> dict[str, Any]:
         "installed": about.installed(),
         "install": about.install,
         "tasks": [_task(name) for name in names],
-        "held_out_but_not_offered": sorted(about.also_test),
+        "held_out_but_not_offered": dict(about.held_out),
     }
 
 

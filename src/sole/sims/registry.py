@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sole.errors import ConfigError
@@ -25,14 +25,14 @@ class Suite:
         modules: What must be importable to make its tasks.
         install: The command that installs them, in a checkout.
         tasks: Names and descriptions; empty for our own worlds.
-        also_test: Names that are held out although they cannot be made here.
+        held_out: Split of names that are held out although they cannot be made here.
     """
 
     name: str
     modules: tuple[str, ...]
     install: str
     tasks: Mapping[str, MetaWorldTask | SuiteTask]
-    also_test: frozenset[str] = frozenset()
+    held_out: Mapping[str, Split] = field(default_factory=dict)
 
     def installed(self) -> bool:
         """Whether every module can be found; nothing is imported."""
@@ -55,7 +55,7 @@ SUITES: dict[str, Suite] = {
         ),
         Suite(
             "maniskill", ("mani_skill", "sapien"), f"{_WITH} '.[maniskill]'",
-            maniskill_tasks.TASKS, maniskill_tasks.ALSO_TEST,
+            maniskill_tasks.TASKS, maniskill_tasks.HELD_OUT,
         ),
         Suite(
             "libero", ("libero", "robosuite", "mujoco"), f"{_WITH} '.[libero]'",
@@ -137,8 +137,8 @@ def split_of(full_name: str) -> Split:
     if suite == "worlds" and name in _worlds():
         return "train"
     known = SUITES.get(suite)
-    if known is not None and name in known.also_test:
-        return "test"
+    if known is not None and name in known.held_out:
+        return known.held_out[name]
     if known is None or name not in known.tasks:
         raise ConfigError(f"no task {full_name!r}; sole sims list shows them")
     return known.tasks[name].split

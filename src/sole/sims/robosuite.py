@@ -2,8 +2,11 @@
 
 The Panda is moved by robosuite's operational-space controller: each control step (20 Hz) asks for
 up to 5 cm along each axis, the hand keeps its orientation. Robosuite's rewards are never used, its
-``_check_success`` is read in :meth:`truth` only. Version 1.4 (as LIBERO pins it) and 1.5.
+``_check_success`` is read in :meth:`truth` only. Version 1.4, as LIBERO pins it.
 """
+
+# The simulator is an extra that a checkout need not have.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 
@@ -150,7 +153,7 @@ def import_robosuite() -> Any:
             import robosuite
     except ImportError as error:
         raise SimError(
-            f"robosuite is missing: pip install -c constraints-suites.txt "
+            "robosuite is missing: pip install -c constraints.txt -c constraints-suites.txt "
             f"'sole-rewards[robosuite]' ({error})"
         ) from error
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
