@@ -106,11 +106,18 @@ def test_equal_settings_make_equal_datasets(source, tmp_path):
         np.testing.assert_array_equal(one.views["external"], two.views["external"])
 
 
-@pytest.mark.parametrize("name", ["metaworld/drawer-open", "metaworld/push", "metaworld/unheard"])
-def test_held_out_and_unknown_tasks_are_refused(name, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("metaworld/drawer-open", "held out"),
+        ("metaworld/push", "held out"),
+        ("metaworld/unheard", "no task 'metaworld/unheard'"),
+    ],
+)
+def test_held_out_and_unknown_tasks_are_refused(name, why, tmp_path, capsys):
     source = write(tmp_path / "source", [attempt(0), attempt(1, name)])
     assert main(["data", "augment", str(source), "--out", str(tmp_path / "new")]) == 2
-    assert "held out" in capsys.readouterr().err
+    assert why in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
