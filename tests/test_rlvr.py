@@ -217,7 +217,8 @@ def test_killed_and_resumed_training_ends_like_an_unbroken_one(folder, tmp_path)
     data, whole, broken = tmp_path / "data", tmp_path / "whole", tmp_path / "broken"
     with EpisodeWriter(data, fps=10) as writer:
         for seed in range(3):
-            writer.add(make_example_episode(6, 96, seed=seed))
+            episode = make_example_episode(6, 96, seed=seed)
+            writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
     program = [sys.executable, "-m", "sole.cli", "rlvr", *command(data, folder, broken)]
     process = subprocess.Popen(program)
     for _ in range(10000):

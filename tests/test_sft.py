@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
+from sole.errors import ConfigError
 from sole.models.nano.reader import NanoReader
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.protocol.prompt import parse_reply
@@ -29,7 +30,9 @@ from sole.train.examples import (
     number_label,
     prepare,
 )
-from sole.train.sft import SftConfig, batch_loss, make_model
+from sole.train.rlvr import RlvrConfig
+from sole.train.run_dir import check_run_dir
+from sole.train.sft import SftConfig, batch_loss, make_model, train
 
 TOKENIZER = train_tokenizer(["Task: push the puck to the goal."] * 3, 600)
 
@@ -116,11 +119,17 @@ def command(data: Path, run: Path) -> list[str]:
             "--no-pretrained-encoder"]  # fmt: skip
 
 
-def test_killed_and_resumed_training_ends_like_an_unbroken_one(tmp_path):
-    data, whole, broken = tmp_path / "data", tmp_path / "whole", tmp_path / "broken"
-    with EpisodeWriter(data, fps=10) as writer:
+def write_episodes(folder: Path, env_name: str = "worlds/drawer-open") -> Path:
+    with EpisodeWriter(folder, fps=10) as writer:
         for seed in range(3):
-            writer.add(make_example_episode(6, 96, seed=seed))
+            episode = make_example_episode(6, 96, seed=seed)
+            writer.add(replace(episode, suite=env_name.split("/")[0], env_name=env_name))
+    return folder
+
+
+def test_killed_and_resumed_training_ends_like_an_unbroken_one(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    data = write_episodes(tmp_path / "data")
     assert subprocess.run(command(data, whole), check=False, timeout=250).returncode == 0
     process = subprocess.Popen(command(data, broken))
     for _ in range(5000):
@@ -138,6 +147,32 @@ def test_killed_and_resumed_training_ends_like_an_unbroken_one(tmp_path):
     assert subprocess.run([*init, "--learning-rate", "1e-9"], check=False).returncode == 0
     more = load_file(tmp_path / "more" / "model" / "model.safetensors")
     assert all(np.allclose(one[name].numpy(), more[name].numpy(), atol=1e-3) for name in one)
+
+
+def test_a_held_out_task_is_not_trained_on_and_no_run_is_begun(tmp_path):
+    data = write_episodes(tmp_path / "data", "metaworld/drawer-close")
+    with pytest.raises(ConfigError, match=r"held out.*drawer-close"):
+        train(SftConfig(data=(data,), run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_folder_of_another_verbs_run_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "config.json").write_text(RlvrConfig(data=(), run_dir=tmp_path).model_dump_json())
+    (tmp_path / "metrics.jsonl").write_text('{"step": 99}\n')
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match="no run of sole sft"):
+        train(SftConfig(data=(tmp_path,), run_dir=tmp_path))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_goes_on_though_a_setting_has_been_added_since_it_began(tmp_path):
+    config = SftConfig(data=(), run_dir=tmp_path)
+    begun = config.model_dump(mode="json")
+    del begun["weight_decay"]
+    (tmp_path / "config.json").write_text(json.dumps(begun))
+    check_run_dir(tmp_path, config, "sole sft", ())
+    with pytest.raises(ConfigError, match="weight_decay"):
+        check_run_dir(tmp_path, config.model_copy(update={"weight_decay": 0.5}), "sole sft", ())
 
 
 def _losses(folder: Path) -> list:

@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from sole.config import Config, load_preset, parse_config
-from sole.errors import ConfigError
+from sole.config import Config, parse_config
+from sole.train import run_dir
 from sole.train.verify import RewardWeights
 
 
@@ -79,34 +79,15 @@ class RlvrConfig(Config):
 
 #: Settings that may differ when a run is continued: they change no number of it.
 _FREE = {"run_dir", "threads", "export", "show_every", "checkpoint_every"}
-#: What a run that was killed in its first moments may have left.
-_BEFORE_CONFIG = {"checkpoints", ".config.json.tmp"}
 
 
 def check_run_dir(config: RlvrConfig) -> None:
     """Refuse, before anything is written, a folder that holds another run than this one.
 
-    Opening a run's folder cuts off its metrics behind the last checkpoint, so the folder of another
-    verb, or of other settings, would lose what it holds.
-
     Raises:
         ConfigError: If it does.
     """
-    path = config.run_dir / "config.json"
-    if not path.exists():
-        there = {p.name for p in config.run_dir.iterdir()} if config.run_dir.is_dir() else set()
-        if there - _BEFORE_CONFIG:
-            raise ConfigError(f"run_dir {config.run_dir}: not empty, and no run; choose another")
-        return
-    begun, asked = load_preset(path), config.model_dump(mode="json")
-    if set(begun) != set(asked):
-        raise ConfigError(f"run_dir {config.run_dir}: holds no run of sole rlvr; choose another")
-    changed = sorted(name for name in asked if name not in _FREE and begun[name] != asked[name])
-    if changed:
-        raise ConfigError(
-            f"run_dir {config.run_dir}: its run has another {', '.join(changed)}; choose another "
-            "folder, or give the same settings to continue it"
-        )
+    run_dir.check_run_dir(config.run_dir, config, "sole rlvr", _FREE)
 
 
 def main(argv: Sequence[str]) -> int:

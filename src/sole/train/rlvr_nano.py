@@ -35,6 +35,7 @@ from sole.train.rlvr_step import (
     grpo_loss,
     trained_parameters,
 )
+from sole.train.run_dir import refuse_held_out_data
 from sole.train.sft import (
     batch_loss,
     export,
@@ -212,12 +213,14 @@ def train(config: RlvrConfig) -> Path:
     """Train, or continue, and return the folder of the finished model.
 
     Raises:
-        ConfigError: If the run's folder holds another run, or no episode is left to train on.
+        ConfigError: If the run's folder holds another run, a task of the data is held out, or no
+            episode is left to train on.
         ModelError: If ``init`` is no nano.
     """
     torch.set_num_threads(config.threads)
     folder = nano_folder(config.init)
     check_run_dir(config)
+    refuse_held_out_data(config.data)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, folder, load_episodes(config.data, config.run_dir))
     run = Run(config.run_dir, config, _manifest(config, folder, trainer))

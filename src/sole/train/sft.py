@@ -38,6 +38,7 @@ from sole.train.examples import (
     keep_on_disk,
     prepare,
 )
+from sole.train.run_dir import check_run_dir, refuse_held_out_data
 
 
 class SftConfig(Config):
@@ -86,6 +87,10 @@ class SftConfig(Config):
     """Where the finished model goes; default: RUN_DIR/model."""
 
 
+#: Settings that may differ when a run is continued: they change no number of it.
+_FREE = {"run_dir", "threads", "export", "checkpoint_every"}
+
+
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole sft``."""
     config = parse_config(SftConfig, argv, "sole sft")
@@ -94,8 +99,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def train(config: SftConfig) -> Path:
-    """Train, or continue, and return the folder of the finished model."""
+    """Train, or continue, and return the folder of the finished model.
+
+    Raises:
+        ConfigError: If the folder holds another run, or a task of the data is held out.
+    """
     torch.set_num_threads(config.threads)
+    check_run_dir(config.run_dir, config, "sole sft", _FREE)
+    refuse_held_out_data(config.data)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     episodes = load_episodes(config.data, config.run_dir)
     run = Run(

@@ -1,0 +1,62 @@
+"""Whether a training may begin, or go on, in a folder, and whether it may learn from its data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from sole.config import Config, load_preset
+from sole.data.lerobot_reader import open_dataset
+from sole.errors import ConfigError
+from sole.synth.augment import refuse_held_out_rows
+
+#: What a run that was killed in its first moments may have left.
+_BEFORE_CONFIG = {"checkpoints", ".config.json.tmp"}
+
+
+def check_run_dir(folder: Path, config: Config, verb: str, free: Collection[str]) -> None:
+    """Refuse, before anything is written, a folder that holds another run than this one.
+
+    Opening a run's folder cuts off its metrics behind the last checkpoint, so the folder of another
+    verb, or of other settings, would lose what it holds. A setting that did not exist when the run
+    began counts as having its default.
+
+    Args:
+        folder: Of the run.
+        config: What is asked for now.
+        verb: For messages, such as ``sole sft``.
+        free: Settings that may differ when a run is continued: they change no number of it.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        if there - _BEFORE_CONFIG:
+            raise ConfigError(f"run_dir {folder}: not empty, and no run; choose another")
+        return
+    begun, asked = load_preset(path), config.model_dump(mode="json")
+    fields = type(config).model_fields
+    required = {name for name, field in fields.items() if field.is_required()}
+    if not required <= set(begun) <= set(asked):
+        raise ConfigError(f"run_dir {folder}: holds no run of {verb}; choose another")
+    defaults = type(config).model_validate({k: asked[k] for k in required}).model_dump(mode="json")
+    begun = {**defaults, **begun}
+    changed = sorted(name for name in asked if name not in free and begun[name] != asked[name])
+    if changed:
+        raise ConfigError(
+            f"run_dir {folder}: its run has another {', '.join(changed)}; choose another "
+            "folder, or give the same settings to continue it"
+        )
+
+
+def refuse_held_out_data(folders: Sequence[Path]) -> None:
+    """Refuse datasets with episodes of tasks that must not be trained on.
+
+    Raises:
+        ConfigError: If there is one; recordings that name no environment cannot be told.
+        DataError: If a folder is no dataset.
+    """
+    for folder in folders:
+        refuse_held_out_rows(open_dataset(folder).episodes)
