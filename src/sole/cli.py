@@ -28,6 +28,7 @@ VERBS = {
     "annotate": ("sole.annotate", "judge a LeRobot dataset: progress, success, sample weights"),
     "serve": ("sole.serve.command", "let other machines ask a reward model, over HTTP"),
     "demo": ("sole.demo", "a robot learns an unseen task; writes report.html"),
+    "check": ("sole.check.command", "measure what the training data rest on"),
     "doctor": ("sole.doctor", "say what works on this machine and how to mend the rest"),
 }
 

@@ -71,19 +71,43 @@ def write_reasoning(
         'the gripper is touching the puck. it made contact and the puck did not move. this helps. \
 nothing is done yet. then push it to the goal.'
     """
+    told = clauses_of(task, first, previous, current, true_progress_previous, true_progress_now)
+    return say(told, task, current, from_zero=previous is None, rng=rng)
+
+
+def clauses_of(
+    task: str,
+    first: Facts,
+    previous: Facts | None,
+    current: Facts,
+    true_progress_previous: float | None,
+    true_progress_now: float,
+) -> list[list[Clause]]:
+    """Return what there is to say, sentence by sentence; arguments of :func:`write_reasoning`."""
     reference = first if previous is None else previous
     if true_progress_previous is None:
         true_progress_previous = 0.0 if previous is None else None
     changes = _changes(reference, current)
-    sentences = [
+    return [
         _seen(task, current, told=changes[0]),
         changes,
         _verdict(first, reference, current, true_progress_previous, true_progress_now),
         [("stage", stage_of(current))],
         [("next", next_of(task, current))],
     ]
-    since = phrases.SINCE_START if previous is None else ""
-    return _join(sentences, _words(task, current), since, rng)
+
+
+def say(
+    clauses: list[list[Clause]],
+    task: str,
+    current: Facts,
+    *,
+    from_zero: bool,
+    rng: np.random.Generator,
+) -> str:
+    """Put clauses into words; ``from_zero`` tells changes "since the start"."""
+    since = phrases.SINCE_START if from_zero else ""
+    return _join(clauses, _words(task, current), since, rng)
 
 
 def stage_of(facts: Facts) -> str:
