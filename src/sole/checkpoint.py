@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+
+class Optimizer(Protocol):
+    """What of an optimiser is needed to write it and to put it back."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State by parameter number, and groups."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Take over what :meth:`state_dict` gave."""
+        ...
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -15,7 +28,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     save_file({name: t.detach().clone().contiguous() for name, t in tensors.items()}, path)
 
 
-def save_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+def save_optimizer(path: Path, optimizer: Optimizer) -> None:
     """Write an optimiser as ``path`` (tensors) and ``path``.json (settings)."""
     state = optimizer.state_dict()
     tensors = {
@@ -27,7 +40,7 @@ def save_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
     path.with_suffix(".json").write_text(json.dumps(state["param_groups"]))
 
 
-def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+def load_optimizer(path: Path, optimizer: Optimizer) -> None:
     """Put back what :func:`save_optimizer` wrote."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in load_file(path).items():
