@@ -93,8 +93,10 @@ def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
     assert code == 0
     names = {entry["name"] for entry in json.loads(figures.read_text())}
     assert {"t.spearman", "t.ramp.voc_static", "t.random.auc"} <= names
-    assert "t.constant.mae" in names
-    assert len(json.loads(out.read_text())["rows"]) == 4
+    assert {"t.constant.mae", "t.oracle.headline"} <= names
+    called = {"random", "ramp", "static", "oracle"}  # the model's own row is a random walk too
+    assert {f"t.headline.{name}" for name in called} <= names
+    assert len(json.loads(out.read_text())["rows"]) == 5
     assert not math.isnan(json.loads(out.read_text())["rows"][0]["pooled"]["auc"])
     assert "spearman" in capsys.readouterr().out
 
@@ -123,7 +125,7 @@ def test_table_has_one_row_per_model_and_episode(tmp_path, monkeypatch):
     monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda c, split: EPISODES)
     main(["eval", "quality", "--model", "oracle", "--out", str(tmp_path / "r.json")])
     rows = pq.read_table(tmp_path / "r.episodes.parquet").to_pylist()
-    assert len(rows) == 4 * len(EPISODES)
+    assert len(rows) == 5 * len(EPISODES)
     assert (rows[1]["policy"], rows[1]["judged_max"], rows[1]["judged_last"]) == ("undo", 60, 10)
     assert rows[1]["judged_progress"] == rows[1]["true_progress"] == [0, 40, 60, 30, 10]
     assert rows[1]["voc_expert"] is None
@@ -165,7 +167,7 @@ def test_claims_and_unreadable_replies_are_counted():
 def test_change_is_judged_against_the_last_frame_that_was_read(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "sole.evals.quality.judge_text",
+        "sole.evals.stepwise.judge_text",
         lambda text, previous, current, first: seen.append(previous["object_moved_m"]) or [],
     )
     truth = Truth(np.arange(4, dtype=np.float32), np.zeros(4, bool),
@@ -258,4 +260,15 @@ def test_simulated_dev_task_is_measured(tmp_path, capsys):
     assert code == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert rows[0]["summary"]["mae"]["value"] == 0.0
-    assert len(rows) == 4
+    assert len(rows) == 5
+
+
+def test_cost_of_a_model_with_one_way_is_measured_in_that_way(monkeypatch):
+    class OneWay:  # It neither thinks nor says its size, as a fitted head does.
+        def score(self, episodes):
+            return RandomWalk().score(episodes)
+
+    monkeypatch.setattr("sole.evals.cost.load_reward_model", lambda name, think: OneWay())
+    config = CostConfig(model="models/My Head", n_frames=3, repeats=1, threads=1)
+    names = {figure.name for figure in measure_cost(config)}
+    assert names == {f"cost.my-head.{n}" for n in ("load_s", "ms_fast_b1", "ms_fast_b8")}

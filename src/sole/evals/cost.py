@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -16,15 +18,19 @@ from sole.data.episode import make_example_episode
 from sole.errors import ConfigError
 from sole.evals.figures import Figure, record_figures
 from sole.models.nano.reader import NanoReader
+from sole.rewarders.base import RewardModel
+from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 from sole.rewarders.load import load_reward_model
-from sole.rewarders.sole import SoleRewardModel
 
 
 class CostConfig(Config):
     """Measure parameters, size, load time and milliseconds per scored frame."""
 
     model: str = "nano"
-    """nano or a checkpoint folder."""
+    """Any reward model with a network; sole models list names them."""
+    think: Literal["both", "always"] = "both"
+    """both measures numbers alone and reasoning, where a model has both ways; always is for models
+    that cannot be read without their words."""
     n_frames: int = Field(26, gt=2)
     """Frames per episode."""
     repeats: int = Field(3, gt=0)
@@ -32,7 +38,7 @@ class CostConfig(Config):
     threads: int = Field(2, gt=0)
     """CPU threads."""
     figures: Path | None = None
-    """Record the numbers in this figures file, as nano.*."""
+    """Record the numbers in this figures file, as nano.* or cost.MODEL.*."""
 
 
 def run_cost(argv: Sequence[str]) -> int:
@@ -59,36 +65,56 @@ def measure_cost(config: CostConfig) -> list[Figure]:
     """
     torch.set_num_threads(config.threads)
     began = time.perf_counter()
-    model = load_reward_model(config.model)
+    model = load_reward_model(config.model, think="always" if config.think == "always" else "fast")
     load_s = time.perf_counter() - began
-    if not isinstance(model, SoleRewardModel):
+    if isinstance(model, Ramp | Constant | RandomWalk | Oracle):
         raise ConfigError(f"cost: {config.model} has no network to measure; try nano")
-    figures = [*_size(model), Figure("nano.load_s", load_s, "s")]
-    thinking = model.thinking()
-    with progress_bar("measuring", total=4) as advance:
-        for mode, chosen in (("fast", model.fast()), ("reason", thinking)):
+    prefix = _prefix(config.model, model)
+    figures = [*_size(prefix, model), Figure(f"{prefix}.load_s", load_s, "s")]
+    ways = _ways(model, config.think)
+    with progress_bar("measuring", total=2 * len(ways)) as advance:
+        for mode, chosen in ways.items():
             for batch in (1, 8):
                 times = [_ms_per_frame(chosen, batch, config) for _ in range(config.repeats)]
-                name = f"nano.ms_{mode}_b{batch}"
+                name = f"{prefix}.ms_{mode}_b{batch}"
                 figures.append(Figure(name, min(times), "ms per scored frame"))
                 advance(1)
-    costs = thinking.costs
-    n_judged = costs.frames - costs.episodes
-    figures.append(Figure("nano.tokens_reason", costs.generated_tokens / n_judged, "tokens/frame"))
+    if "reason" in ways:
+        costs = ways["reason"].costs
+        per_frame = costs.generated_tokens / (costs.frames - costs.episodes)
+        figures.append(Figure(f"{prefix}.tokens_reason", per_frame, "tokens/frame"))
     return figures
 
 
-def _size(model: SoleRewardModel) -> list[Figure]:
-    reader = model.reader
-    if not isinstance(reader, NanoReader):
-        raise ConfigError(f"cost: {model.model_id} does not say how big it is; try nano")
+def _ways(model: RewardModel, think: str) -> Mapping[str, RewardModel]:
+    """How a model can judge: not every one can think, nor leave it."""
+    thinking, fast = getattr(model, "thinking", None), getattr(model, "fast", None)
+    if think == "always":
+        return {"reason": model}
+    if thinking is None or fast is None:
+        return {"fast": model}
+    return {"fast": fast(), "reason": thinking()}
+
+
+def _prefix(name: str, model: RewardModel) -> str:
+    if isinstance(getattr(model, "reader", None), NanoReader):
+        return "nano"
+    return "cost." + re.sub(r"[^a-z0-9]+", "-", Path(name).name.lower()).strip("-")
+
+
+def _size(prefix: str, model: RewardModel) -> list[Figure]:
+    """Parameters and megabytes, of a model that says them."""
+    reader = getattr(model, "reader", None)
+    n_parameters, size_mb = (getattr(reader, n, None) for n in ("n_parameters", "size_mb"))
+    if n_parameters is None or size_mb is None:
+        return []
     return [
-        Figure("nano.params", float(reader.n_parameters), "parameters"),
-        Figure("nano.mb", reader.size_mb, "MB"),
+        Figure(f"{prefix}.params", float(n_parameters), "parameters"),
+        Figure(f"{prefix}.mb", size_mb, "MB"),
     ]
 
 
-def _ms_per_frame(model: SoleRewardModel, batch: int, config: CostConfig) -> float:
+def _ms_per_frame(model: RewardModel, batch: int, config: CostConfig) -> float:
     n_frames = config.n_frames
     episodes = [make_example_episode(n_frames, 96, seed=k, truth=False) for k in range(batch)]
     began = time.perf_counter()
