@@ -17,7 +17,7 @@ def network() -> nn.Sequential:
 def optimizer_of(net: nn.Sequential) -> MuonWithAdamW:
     matrices = [p for p in net.parameters() if p.ndim == 2]
     others = [{"params": [p for p in net.parameters() if p.ndim == 1], "factor": 1.0}]
-    return MuonWithAdamW(matrices, others, learning_rate=0.01, weight_decay=0.0)
+    return MuonWithAdamW(matrices, others, learning_rate=0.03, weight_decay=0.0)
 
 
 def train(net: nn.Sequential, optimizer: MuonWithAdamW, steps: range) -> list[float]:
