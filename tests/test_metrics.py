@@ -1,6 +1,8 @@
 """Metrics agree with scipy, keep their bounds, and cannot be won by saying nothing."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sole.evals import metrics
+from sole.progress.calibrate import fit_isotonic
 
 values = st.lists(st.integers(-100, 100), min_size=3, max_size=30)
 pairs = st.integers(3, 30).flatmap(
@@ -155,3 +158,83 @@ def test_average_precision_and_fpr_agree_with_counting(scored):
     lowest = min(s for s, b in zip(scores, labels, strict=True) if b)
     false = [s >= lowest for s, b in zip(scores, labels, strict=True) if not b]
     assert metrics.fpr_at_recall(scores, labels, 1.0) == pytest.approx(np.mean(false))
+
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "metrics_sklearn.json").read_text())
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: str(len(c["scores"])))
+def test_numbers_that_scikit_learn_gave_are_ours(case):
+    scores, labels = case["scores"], case["labels"]
+    ours = {
+        "roc_auc": metrics.roc_auc(scores, labels),
+        "average_precision": metrics.average_precision(scores, labels),
+        "fpr_at_recall90": metrics.fpr_at_recall(scores, labels, 0.9),
+        "cohen_kappa": metrics.cohen_kappa(case["one"], case["two"]),
+        "mae": metrics.mae(case["judged"], case["true"]),
+        "falling_f1": metrics.falling_f1(case["judged"], case["true"]),
+    }
+    theirs = {name: math.nan if case[name] is None else case[name] for name in ours}
+    assert ours == pytest.approx(theirs, abs=1e-9, nan_ok=True)
+    levels = fit_isotonic(np.array(scores), np.array(labels, float))
+    at = np.array(case["isotonic_at"])
+    assert np.interp(at, levels.x, levels.y) == pytest.approx(np.array(case["isotonic"]), abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs, st.randoms())
+def test_order_of_the_episodes_does_not_matter(pair, random):
+    both = list(zip(*pair, strict=True))
+    random.shuffle(both)
+    labels = np.array(pair[1]) > 0
+    one, two = (np.array(x, float) for x in zip(*both, strict=True))
+    for metric in (metrics.spearman, metrics.pearson, metrics.mae, metrics.kendall_tau_a,
+                   metrics.ranking_accuracy):  # fmt: skip
+        assert metric(one, two) == pytest.approx(metric(*pair), nan_ok=True)
+    for metric in (metrics.roc_auc, metrics.average_precision):
+        assert metric(one, two > 0) == pytest.approx(metric(pair[0], labels), nan_ok=True)
+    assert metrics.fpr_at_recall(one, two > 0, 0.9) == pytest.approx(
+        metrics.fpr_at_recall(pair[0], labels, 0.9), nan_ok=True
+    )
+
+
+def test_time_reversal_turns_a_ramp_and_a_permutation_spoils_it():
+    ramp = np.linspace(0, 100, 26)
+    assert metrics.voc(ramp) == pytest.approx(1.0)
+    assert metrics.voc(ramp[::-1]) == pytest.approx(-1.0)
+    assert abs(metrics.voc(np.random.default_rng(0).permutation(ramp))) < 0.5
+
+
+def test_ties_in_either_list_count_nothing_in_kendall_and_half_in_ranking():
+    assert metrics.kendall_tau_a([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / 3)
+    assert metrics.kendall_tau_a([1, 2, 3], [5, 5, 5]) == 0.0
+    assert metrics.ranking_accuracy([1, 1, 2], [1, 2, 3]) == pytest.approx(2.5 / 3)
+    assert math.isnan(metrics.ranking_accuracy([1, 2], [3, 3]))
+
+
+NAN = [0.0, math.nan, 1.0]
+GOOD = [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [metrics.spearman, metrics.pearson, metrics.mae, metrics.kendall_tau_a, metrics.falling_f1,
+     metrics.ranking_accuracy, lambda a, b: metrics.roc_auc(a, [True, False, True]),
+     lambda a, b: metrics.average_precision(a, [True, False, True]),
+     lambda a, b: metrics.fpr_at_recall(a, [True, False, True], 0.9)],
+)  # fmt: skip
+def test_nan_is_refused_and_never_ranked(metric):
+    with pytest.raises(ValueError, match="NaN at place 1"):
+        metric(np.array(NAN), np.array(GOOD))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(-1, 1), st.integers(-1, 1)), min_size=1, max_size=30))
+def test_kappa_is_symmetric_and_one_only_where_all_agree(labels):
+    one, two = zip(*labels, strict=True)
+    kappa = metrics.cohen_kappa(one, two)
+    assert kappa == pytest.approx(metrics.cohen_kappa(two, one), nan_ok=True)
+    assert math.isnan(kappa) == (len({*one, *two}) == 1)
+    if not math.isnan(kappa):
+        assert kappa <= 1.0 + 1e-12
+        assert (kappa > 1.0 - 1e-9) == (one == two)

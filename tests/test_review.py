@@ -26,7 +26,7 @@ from sole.data.episode import (
 from sole.data.lerobot_writer import EpisodeWriter
 from sole.errors import DataError
 from sole.evals.reliability import PROGRESS_BINS, calibration_error
-from sole.evals.result import COUNTS, UNITS
+from sole.evals.result import COUNTS, STEPWISE, UNITS
 from sole.report.chart import Axis, Dots, scatter_chart
 from sole.review.frames import reliability
 from sole.review.meanings import MEANINGS
@@ -156,7 +156,7 @@ def test_the_table_of_another_result_is_noticed(measured):
 
 
 def test_every_metric_has_a_meaning():
-    assert set(MEANINGS) == {*UNITS, *COUNTS}
+    assert set(MEANINGS) == {*UNITS, *STEPWISE, *COUNTS}
 
 
 # ---- choosing --------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_the_page_shows_numbers_tables_plots_and_clips(measured, capsys):
     page = check_page(measured.with_suffix(".html"), n_players=n_cases)
     mae, low, high = result.rows[0].summary["mae"]
     assert f"{mae:.1f} <small>[{low:.1f}, {high:.1f}]</small>" in page.text
-    assert all(f"<td>{name}" in page.text for name in (*UNITS, *COUNTS))
+    assert all(f"<td>{name}" in page.text for name in (*UNITS, *STEPWISE, *COUNTS))
     assert page.text.count("fake/a, expert, seed 0: judged") >= 1
     assert len(re.findall(r'class="dot (success|failure)"[^>]*><title>', page.text)) == 6
     assert "oracle" in page.text

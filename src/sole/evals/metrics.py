@@ -15,6 +15,15 @@ import numpy as np
 Values = Sequence[float] | np.ndarray
 
 
+def _numbers(values: Values) -> np.ndarray:
+    """As floats. NaN has no rank and no distance: who holds failed reads does so before."""
+    array = np.asarray(values, float)
+    if np.isnan(array).any():
+        place = int(np.flatnonzero(np.isnan(array.reshape(-1)))[0])
+        raise ValueError(f"metric: expected numbers, got NaN at place {place}; hold or drop it")
+    return array
+
+
 def ranks(values: Values) -> np.ndarray:
     """Average ranks from 1; equal values share the mean of their places.
 
@@ -22,7 +31,7 @@ def ranks(values: Values) -> np.ndarray:
         >>> ranks([10, 20, 20, 5]).tolist()
         [2.0, 3.5, 3.5, 1.0]
     """
-    array = np.asarray(values, float)
+    array = _numbers(values)
     _, where, counts = np.unique(array, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[where.reshape(-1)]
@@ -35,7 +44,7 @@ def pearson(one: Values, two: Values) -> float:
         >>> round(pearson([1, 2, 3], [2, 4, 6]), 6), pearson([1, 1], [1, 2])
         (1.0, 0.0)
     """
-    a, b = np.asarray(one, float), np.asarray(two, float)
+    a, b = _numbers(one), _numbers(two)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"correlation: expected equal 1-d shapes, got {a.shape} and {b.shape}")
     a, b = a - a.mean(), b - b.mean()
@@ -86,7 +95,7 @@ def mae(judged: Values, true: Values) -> float:
         >>> mae([0, 50], [10, 50])
         5.0
     """
-    return float(np.mean(np.abs(np.asarray(judged, float) - np.asarray(true, float))))
+    return float(np.mean(np.abs(_numbers(judged) - _numbers(true))))
 
 
 def kendall_tau_a(one: Values, two: Values) -> float:
@@ -96,12 +105,32 @@ def kendall_tau_a(one: Values, two: Values) -> float:
         >>> kendall_tau_a([1, 2, 3], [1, 3, 2])
         0.3333333333333333
     """
-    a, b = np.asarray(one, float), np.asarray(two, float)
+    a, b = _numbers(one), _numbers(two)
     n = len(a)
     if n < 2:
         return 0.0
     signs = np.sign(a[:, None] - a[None]) * np.sign(b[:, None] - b[None])
     return float(signs.sum() / (n * (n - 1)))
+
+
+def cohen_kappa(one: Values, two: Values) -> float:
+    """Agreement of two labellings beyond chance (Cohen 1960): 1 perfect, 0 chance, may be below.
+
+    NaN for nothing, and where both always give one and the same label: then chance agrees too.
+
+    Example:
+        >>> round(cohen_kappa([1, 1, -1, -1], [1, 1, -1, 1]), 3)
+        0.5
+    """
+    a, b = np.asarray(one), np.asarray(two)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"kappa: expected equal 1-d shapes, got {a.shape} and {b.shape}")
+    if not len(a):
+        return math.nan
+    labels = np.unique([a, b])
+    chance = float(sum(np.mean(a == label) * np.mean(b == label) for label in labels))
+    agreed = float(np.mean(a == b))
+    return (agreed - chance) / (1 - chance) if chance < 1 - 1e-12 else math.nan
 
 
 def ranking_accuracy(scores: Values, quality: Values) -> float:
@@ -113,7 +142,7 @@ def ranking_accuracy(scores: Values, quality: Values) -> float:
         >>> ranking_accuracy([0.1, 0.7, 0.7], [0, 1, 2])
         0.8333333333333334
     """
-    a, b = np.asarray(scores, float), np.asarray(quality, float)
+    a, b = _numbers(scores), _numbers(quality)
     better = b[:, None] > b[None]
     if not better.any():
         return math.nan
@@ -128,7 +157,7 @@ def roc_auc(scores: Values, labels: Sequence[bool] | np.ndarray) -> float:
         >>> roc_auc([0.1, 0.9, 0.5], [False, True, False])
         1.0
     """
-    values, truth = np.asarray(scores, float), np.asarray(labels, bool)
+    values, truth = _numbers(scores), np.asarray(labels, bool)
     n_true, n_false = int(truth.sum()), int((~truth).sum())
     if not n_true or not n_false:
         return math.nan
@@ -170,7 +199,7 @@ def _operating_points(
     scores: Values, labels: Sequence[bool] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Recall, precision and false-positive rate at every threshold, the highest first."""
-    values, truth = np.asarray(scores, float), np.asarray(labels, bool)
+    values, truth = _numbers(scores), np.asarray(labels, bool)
     if not truth.any():
         return np.zeros(0), np.zeros(0), np.zeros(0)
     thresholds = np.unique(values)[::-1]
@@ -190,7 +219,7 @@ def falling_f1(judged: Values, true: Values, least: float = 5.0) -> float:
         >>> falling_f1([0, 40, 10, 20], [0, 50, 20, 30])
         1.0
     """
-    return _f1(-np.diff(np.asarray(judged, float)) > least, -np.diff(true) > least)
+    return _f1(-np.diff(_numbers(judged)) > least, -np.diff(true) > least)
 
 
 def rising_f1(judged: Values, true: Values, least: float = 5.0) -> float:

@@ -31,13 +31,13 @@ from sole.evals.per_episode import (
     write_episode_table,
 )
 from sole.evals.result import Row, result_figures, result_json, summary_table, task_table
+from sole.evals.stepwise import number_metrics, told, word_metrics
 from sole.rewarders.base import RewardModel
 from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
-from sole.synth.claims import hallucination_rate, judge_text
 
-#: Rows beside every model: time alone, chance, and a model that says that nothing ever moves.
-CONTROLS = ("ramp", "random", "constant:0")
+#: Rows beside every model: time alone, chance, one that says that nothing ever moves, the truth.
+CONTROLS = ("ramp", "random", "constant:0", "oracle")
 
 
 class QualityConfig(LabelledConfig):
@@ -48,9 +48,9 @@ class QualityConfig(LabelledConfig):
     calibration: Path | None = None
     """A file of sole calibrate, made for this model; its calibrated numbers are measured."""
     controls: bool = True
-    """Also measure the ramp, the random walk and the constant 0."""
+    """Also measure the ramp, the random walk, the constant 0 and the oracle."""
     against: tuple[str, ...] = ()
-    """Other models on the same episodes, each as --model names it."""
+    """Other models on the same episodes, each as --model names it, or as LABEL=MODEL."""
     variants: bool = False
     """Also read the model only from zero, only from what it said before, and the other way about
     words: with them, or without."""
@@ -120,9 +120,22 @@ def _competitors(config: QualityConfig) -> dict[str, RewardModel]:
         }
     made = {name: labelled_judge(config.model_copy(update=c)) for name, c in changes.items()}
     for name in config.against:
-        label = re.sub(r"[^\w.-]+", "_", name)
-        made[label] = labelled_judge(config.model_copy(update={"model": name}))
+        label, model = _label_of(name)
+        made[label] = labelled_judge(config.model_copy(update={"model": model}))
     return made
+
+
+def _label_of(name: str) -> tuple[str, str]:
+    """What the figures call a model, and the model.
+
+    Example:
+        >>> _label_of("rewind=runs/fit/rewind"), _label_of("runs/nano")
+        (('rewind', 'runs/fit/rewind'), ('runs_nano', 'runs/nano'))
+    """
+    label, equals, model = name.partition("=")
+    if equals and re.fullmatch(r"[\w-]+", label):
+        return label, model
+    return re.sub(r"[^\w.-]+", "_", name), name
 
 
 def _report(config: QualityConfig, named: Mapping[str, Row], argv: Sequence[str]) -> int:
@@ -140,7 +153,8 @@ def _report(config: QualityConfig, named: Mapping[str, Row], argv: Sequence[str]
         write_episode_table(config.out.with_suffix(".episodes.parquet"), table)
     if config.figures:
         prefix = config.prefix or f"{config.suite}-{config.split}"
-        record_figures(config.figures, result_figures(named, prefix), _command(argv))
+        figures = result_figures(named, prefix, _label_of(Path(config.model).name)[0])
+        record_figures(config.figures, figures, _command(argv))
     return 0
 
 
@@ -211,8 +225,8 @@ def _pooled(
     pooled["n_steps"] = float(len(judged))
     if any(s.reasoning for s in judged) or (config.think and any(s.error for s in judged)):
         pooled["parse_rate"] = float(np.mean([s.error is None for s in judged]))
-        pooled |= _claims(episodes, scores)
-    return pooled
+        pooled |= word_metrics(told(episodes, scores))
+    return pooled | number_metrics(episodes, scores)
 
 
 def _auc(name: str, values: np.ndarray, labels: np.ndarray, tasks: np.ndarray) -> dict[str, float]:
@@ -227,21 +241,6 @@ def _auc(name: str, values: np.ndarray, labels: np.ndarray, tasks: np.ndarray) -
         np.arange(len(values)), statistic=of_drawn, clusters=clusters
     )
     return {name: metrics.roc_auc(values, labels), f"{name}_low": low, f"{name}_high": high}
-
-
-def _claims(episodes: Sequence[Episode], scores: Sequence[EpisodeScore]) -> dict[str, float]:
-    """Check every claim of every reasoning against the simulator's facts."""
-    verdicts: list[bool | None] = []
-    for episode, score in zip(episodes, scores, strict=True):
-        facts = episode.truth.facts if episode.truth else ()
-        shown = 0  # the frame that the prompt shows as the previous one: the last readable reply's
-        for t, step in enumerate(score.steps):
-            if t and facts and step.reasoning:
-                told = judge_text(step.reasoning, facts[shown], facts[t], first=facts[0])
-                verdicts += [verdict for _, verdict in told]
-            shown = t if step.error is None else shown
-    checked = [v for v in verdicts if v is not None]
-    return {"hallucination": hallucination_rate(verdicts), "n_claims": float(len(checked))}
 
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:

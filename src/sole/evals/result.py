@@ -30,11 +30,19 @@ UNITS = {
     "prm_mp": ("", 2), "prm_mc50": ("share", 2), "prm_ppl": ("", 2), "prm_cra": ("", 3),
     "prm_str": ("share", 2),
 }  # fmt: skip
+#: Metric of single judged frames -> (unit, decimals); those of words need reasoning.
+STEPWISE = {
+    "frame_spearman": ("", 2), "frame_pearson": ("", 2), "progress_error": ("points", 1),
+    "spread_spearman": ("", 2), "parse_rate": ("share", 3), "hallucination": ("share", 2),
+    "words_own": ("share", 2), "words_own_kappa": ("", 2), "words_own_opposite": ("share", 2),
+    "words_true": ("share", 2), "words_true_kappa": ("", 2), "words_true_opposite": ("share", 2),
+    "coherence": ("share", 2),
+}  # fmt: skip
 #: What fits on a terminal's width per task; the JSON holds everything.
 PER_TASK = ("spearman", "mae", "voc_expert", "auc_task", "falling_f1", "voc_static", "static_rise")
-#: Numbers without an interval: counts, and what only reasoning can be measured by.
+#: Numbers without an interval.
 COUNTS = (
-    "parse_rate", "hallucination", "n_steps", "n_claims", "n_episodes", "n_success",
+    "n_steps", "n_texts", "n_claims", "n_directions", "n_episodes", "n_success",
     "n_constant_truth", "ms_per_frame",
 )  # fmt: skip
 
@@ -89,7 +97,7 @@ class Row:
         """Everything but single episodes, JSON-able; a number that is not known is None."""
         summary = {
             name: dict(zip(("value", "low", "high"), self.mean(name), strict=True))
-            for name in UNITS
+            for name in (*UNITS, *STEPWISE)
         }
         whole = {
             "model_id": self.model_id,
@@ -143,7 +151,7 @@ def summary_table(rows: Sequence[Row]) -> Table:
     table.add_column("metric", no_wrap=True)
     for row in rows:
         table.add_column(row.model_id, overflow="fold")
-    for name, (unit, digits) in UNITS.items():
+    for name, (unit, digits) in {**UNITS, **STEPWISE}.items():
         cells = [_cell(*row.mean(name), digits) for row in rows]
         table.add_row(f"{name} {unit}".strip(), *cells)
     for name in COUNTS:
@@ -175,19 +183,27 @@ def _count(value: float) -> str:
     return "not measured" if math.isnan(value) else f"{value:.4g}"
 
 
-def result_figures(rows: Mapping[str, Row], prefix: str) -> list[Figure]:
-    """Figures ``PREFIX.METRIC``, ``PREFIX.ROW.METRIC`` and, of reasoning, ``nano.*``.
+def result_figures(rows: Mapping[str, Row], prefix: str, model: str = "model") -> list[Figure]:
+    """Figures ``PREFIX.METRIC``, ``PREFIX.ROW.METRIC``, ``PREFIX.headline.ROW`` and ``nano.*``.
+
+    Metrics of single frames are recorded where they were measured. A row that says one and the same
+    number whatever it sees (``constant``) is called ``static`` among the headlines.
 
     Args:
         rows: By name; the model itself has the empty one.
         prefix: Of all names.
+        model: What the model itself is called among the headlines.
     """
     figures = []
     for part, row in rows.items():
-        for name, (unit, _) in UNITS.items():
-            value, low, high = row.mean(name)
-            place = f"{prefix}.{part}.{name}" if part else f"{prefix}.{name}"
-            figures.append(Figure(place, value, unit, low, high))
+        place = f"{prefix}.{part}" if part else prefix
+        for name, (unit, _) in {**UNITS, **STEPWISE}.items():
+            found = row.mean(name)
+            if name in UNITS or not math.isnan(found[0]):
+                figures.append(Figure(f"{place}.{name}", found[0], unit, *found[1:]))
+        called = {"": model, "constant": "static"}.get(part, part)
+        value, low, high = row.headline()
+        figures.append(Figure(f"{prefix}.headline.{called}", value, "", low, high))
     pooled = rows[""].pooled
     if "parse_rate" in pooled:
         figures.append(Figure("nano.parse_rate", pooled["parse_rate"], "share"))

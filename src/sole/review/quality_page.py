@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sole.evals.result import COUNTS, PER_TASK, UNITS
+from sole.evals.result import COUNTS, PER_TASK, STEPWISE, UNITS
 from sole.report.chart import Axis, Series, line_chart
 from sole.report.player import document, numbers, player, progress_range
 from sole.review.clips import Clip, Clips
@@ -133,7 +133,7 @@ def _diagram(row: SavedRow) -> str:
 
 def _metric_table(result: SavedResult) -> str:
     rows = []
-    for name, (unit, digits) in UNITS.items():
+    for name, (unit, digits) in {**UNITS, **STEPWISE}.items():
         cells = [number_cell(*r.summary.get(name, _UNKNOWN), digits) for r in result.rows]
         rows.append(f"<tr>{metric_cells(name, unit)}{''.join(cells)}</tr>")
     for name in COUNTS:
