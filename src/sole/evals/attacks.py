@@ -1,10 +1,11 @@
 """Disturbances of what the cameras see, from strength 0 (none) to 1, to find what a judge leans on.
 
-Every attack works on pictures, not in the simulator, so it also fits recorded video. Look-alike
-objects and clutter are therefore pasted: they stand still, lie behind whatever moves, cast no
-shadow, and appear in the external view only, because a wrist camera would see them move. An attack
-is one disturbance of one episode: its draws are made once and hold for all its frames and views
-(noise and lost frames are drawn per frame), and a stronger one is more of the same.
+Every attack here works on pictures, not in the simulator, so it also fits recorded video; those
+that need a simulator are in :mod:`sole.evals.refilm`. Look-alike objects and clutter are therefore
+pasted: they stand still, lie behind whatever moves, cast no shadow, and appear in the external view
+only, because a wrist camera would see them move. An attack is one disturbance of one episode: its
+draws are made once and hold for all its frames and views (noise and lost frames are drawn per
+frame), and a stronger one is more of the same.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ def attack(episode: Episode, name: str, strength: float, seed: int = 0) -> Episo
     if name == SWAPPED:
         return replace(episode, views=swapped(episode.views, strength))
     changed = {
-        view: _disturb(name)(frames, strength, _generator(name, episode.seed, seed))
+        view: _disturb(name)(frames, strength, attack_generator(name, episode.seed, seed))
         for view, frames in episode.views.items()
         if view in _attacked(episode, name)
     }
@@ -223,7 +224,8 @@ def _attacked(episode: Episode, name: str) -> tuple[str, ...]:
     return (EXTERNAL,) if name in SCENE_ATTACKS and EXTERNAL in views else views
 
 
-def _generator(name: str, *seeds: int) -> np.random.Generator:
+def attack_generator(name: str, *seeds: int) -> np.random.Generator:
+    """Random numbers of one attack on one episode: the same at every strength."""
     return np.random.default_rng([zlib.crc32(name.encode()), *(abs(seed) for seed in seeds)])
 
 

@@ -124,14 +124,19 @@ def judge(
         what: Name of the progress bar.
         change: Made to each episode just before it is judged, so that only one batch is held twice.
     """
-    privileged = sees_truth(model)
     scores: list[EpisodeScore] = []
     with progress_bar(f"{what} ({model.model_id})", total=len(episodes)) as advance:
         for start in range(0, len(episodes), batch):
             part = [change(e) if change else e for e in episodes[start : start + batch]]
-            scores += model.score(part if privileged else [e.without_truth() for e in part])
+            scores += score_blind(model, part)
             advance(len(part))
     return scores
+
+
+def score_blind(model: RewardModel, episodes: Sequence[Episode]) -> list[EpisodeScore]:
+    """Score one batch without the truth; the oracle alone is shown it."""
+    shown = episodes if sees_truth(model) else [e.without_truth() for e in episodes]
+    return model.score(shown)
 
 
 def sees_truth(model: RewardModel) -> bool:

@@ -17,7 +17,7 @@ from pydantic import Field
 from rich.table import Table
 
 from sole.config import parse_config
-from sole.console import stderr, stdout
+from sole.console import progress_bar, stderr, stdout
 from sole.data.episode import Episode, EpisodeScore
 from sole.errors import ConfigError
 from sole.evals import metrics
@@ -28,10 +28,12 @@ from sole.evals.labelled import (
     judge,
     labelled_episodes,
     labelled_judge,
+    score_blind,
     task_labels,
 )
 from sole.evals.output import Share, finite, make_room, write_table
 from sole.evals.per_episode import held, moves, succeeds, success_score
+from sole.evals.refilm import SIM_ATTACKS, Refilm, Take, can_refilm
 from sole.progress.calibrate import judged_success
 from sole.rewarders.base import RewardModel
 from sole.rewarders.calibrated import Calibrated
@@ -52,8 +54,8 @@ class RobustnessConfig(LabelledConfig):
 
     split: Literal["test", "dev", "train"] = "test"
     """Which of the suite's tasks."""
-    attacks: tuple[str, ...] = ATTACKS
-    """Which disturbances; all of them unless named."""
+    attacks: tuple[str, ...] = (*ATTACKS, *SIM_ATTACKS)
+    """Which disturbances; all of them unless named. Those that end in _sim simulate again."""
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0)
     """How strong, above 0 to 1."""
     attack_seed: int = Field(0, ge=0)
@@ -159,19 +161,66 @@ def measure(
     scores = judge(model, episodes, config.batch, "undisturbed")
     clean = verdicts(episodes, scores, at)
     table = _rows(episodes, scores, clean, "none", 0.0, [False] * len(episodes))
+    names = _possible(config, episodes)
+    refilmed = _judge_refilmed(model, episodes, config, [n for n in names if n in SIM_ATTACKS])
     effects = []
-    for name in config.attacks:
-        if not all(applies(e, name) for e in episodes):
-            stderr.print(f"{name}: left out, it needs both views in every episode")
-            continue
+    for name in names:
         for strength in sorted(config.strengths):
-            disturb = _Disturb(name, strength, config.attack_seed)
-            what = f"{name} {strength:g}"
-            scores = judge(model, episodes, config.batch, what, disturb)
+            if name in SIM_ATTACKS:
+                scores, changed = refilmed[name, strength]
+            else:
+                disturb = _Disturb(name, strength, config.attack_seed)
+                scores = judge(model, episodes, config.batch, f"{name} {strength:g}", disturb)
+                changed = disturb.changed
             found = verdicts(episodes, scores, at)
-            effects.append(effect(episodes, clean, found, (name, strength), sum(disturb.changed)))
-            table += _rows(episodes, scores, found, name, strength, disturb.changed)
+            effects.append(effect(episodes, clean, found, (name, strength), sum(changed)))
+            table += _rows(episodes, scores, found, name, strength, changed)
     return effects, clean, table
+
+
+def _possible(config: RobustnessConfig, episodes: Sequence[Episode]) -> list[str]:
+    """The attacks that every episode allows; of the others it is said why not."""
+    simulated = config.data is None and all(map(can_refilm, episodes))
+    kept = []
+    for name in config.attacks:
+        of_sim = name in SIM_ATTACKS
+        if simulated if of_sim else all(applies(e, name) for e in episodes):
+            kept.append(name)
+        else:
+            needed = "simulated episodes of metaworld or worlds" if of_sim else (
+                "both views in every episode"
+            )  # fmt: skip
+            stderr.print(f"{name}: left out, it needs {needed}")
+    return kept
+
+
+def _judge_refilmed(
+    model: RewardModel,
+    episodes: Sequence[Episode],
+    config: RobustnessConfig,
+    names: Sequence[str],
+) -> dict[Take, tuple[list[EpisodeScore], list[bool]]]:
+    """Judge every simulated attack; each episode is simulated once for all of them."""
+    takes = [(name, strength) for name in names for strength in config.strengths]
+    found: dict[Take, tuple[list[EpisodeScore], list[bool]]] = {take: ([], []) for take in takes}
+    if not takes:
+        return found
+    camera = Refilm(config.attack_seed)
+    with progress_bar(f"filming again ({model.model_id})", total=len(episodes)) as advance:
+        for start in range(0, len(episodes), config.batch):
+            part = episodes[start : start + config.batch]
+            films = [camera.film(e, takes) for e in part]
+            for take, (scores, changed) in found.items():
+                after = [film[take] for film in films]
+                scores.extend(score_blind(model, after))
+                changed.extend(_differs(a, b) for a, b in zip(part, after, strict=True))
+            advance(len(part))
+    camera.close()
+    return found
+
+
+def _differs(before: Episode, after: Episode) -> bool:
+    return not all(np.array_equal(after.views[n], f) for n, f in before.views.items())
 
 
 class _Disturb:
@@ -183,8 +232,7 @@ class _Disturb:
 
     def __call__(self, episode: Episode) -> Episode:
         after = self._attack(episode)
-        same = all(np.array_equal(after.views[n], f) for n, f in episode.views.items())
-        self.changed.append(not same)
+        self.changed.append(_differs(episode, after))
         return after
 
 
@@ -250,8 +298,9 @@ def _spearman(episode: Episode, judged: np.ndarray) -> float:
 
 
 def _check(config: RobustnessConfig) -> None:
-    if unknown := sorted(set(config.attacks) - set(ATTACKS)):
-        raise ConfigError(f"no attack {', '.join(unknown)}; choose from: {', '.join(ATTACKS)}")
+    known = (*ATTACKS, *SIM_ATTACKS)
+    if unknown := sorted(set(config.attacks) - set(known)):
+        raise ConfigError(f"no attack {', '.join(unknown)}; choose from: {', '.join(known)}")
     wrong = [s for s in config.strengths if not 0.0 < s <= 1.0]
     if wrong or not config.strengths or not config.attacks:
         raise ConfigError(
