@@ -10,6 +10,8 @@ from sole.errors import ConfigError
 
 CHECKS = {
     "reasoning": "false claims planted in generated reasoning: how many are caught",
+    "worlds": "families, arms, sentences and the success of the experts of our own scenes",
+    "render": "pictures a second, against the simulator's own settings",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
 import mujoco
 import numpy as np
@@ -60,9 +61,19 @@ class FastRenderer:
         camera: str | int | mujoco.MjvCamera,
         *,
         upside_down: bool = False,
+        decorate: Callable[[mujoco.MjvScene, mujoco.MjData], None] | None = None,
     ) -> np.ndarray:
-        """Return one picture, uint8 RGB ``(size, size, 3)``; ``upside_down`` turns it by 180."""
+        """Return one picture, uint8 RGB ``(size, size, 3)``.
+
+        Args:
+            data: The moment.
+            camera: Its name, number or place.
+            upside_down: Turn the picture by 180 degrees.
+            decorate: Adds shapes of its own to the scene before it is drawn.
+        """
         self._renderer.update_scene(data, camera=camera, scene_option=self._options)
+        if decorate is not None:
+            decorate(self._renderer.scene, data)
         picture = self._renderer.render()
         return picture[::-1, ::-1].copy() if upside_down else picture.copy()
 

@@ -26,17 +26,19 @@ from sole.sims import worlds_movables as movables
 from sole.sims.base import TaskEnv
 from sole.sims.render import FastRenderer
 from sole.sims.staged import fraction, staged_progress
+from sole.sims.worlds_arms import SAWYER, ArmLook
 from sole.sims.worlds_expert import act
 from sole.sims.worlds_look import CAMERA, Look
+from sole.sims.worlds_more import MORE_BUILDERS
 from sole.sims.worlds_part import DONE_AT, OTHER, Part
 from sole.sims.worlds_prop import Prop
 from sole.sims.worlds_robot import Robot
 from sole.sims.worlds_scene import Scene
-from sole.sims.worlds_words import sentences
+from sole.sims.worlds_words import placed, sentences
 
 Builder = Callable[[Scene, np.random.Generator], Prop]
 
-_BUILDERS: dict[str, Builder] = {
+_FIRST_BUILDERS: dict[str, Builder] = {
     "drawer-open": partial(families.drawer, opening=True),
     "drawer-close": partial(families.drawer, opening=False),
     "door-open": partial(families.door, opening=True),
@@ -77,6 +79,9 @@ _BUILDERS: dict[str, Builder] = {
     "mug-push": partial(movables.mug, direction="forward"),
     "mug-pull": partial(movables.mug, direction="back"),
 }
+_BUILDERS: dict[str, Builder] = _FIRST_BUILDERS | MORE_BUILDERS
+#: Those that nano was trained on; their scenes hold no other things, whatever was added since.
+FIRST_TASKS: tuple[str, ...] = tuple(_FIRST_BUILDERS)
 WORLD_TASKS: tuple[str, ...] = tuple(_BUILDERS)
 
 REACH_SLACK_M = 0.03
@@ -113,17 +118,15 @@ class WorldEnv(TaskEnv):
         self.max_steps = max_steps
         self.geometry_seed = seed
         self._size_px = size_px
-        rng = np.random.default_rng([seed, sum(env_name.encode())])
         scene = Scene()
-        self.prop = _BUILDERS[env_name](scene, rng)
-        self._n_distractors = _add_distractors(scene, rng)
-        other = _add_company(scene, rng, env_name)
+        self.prop, other, self._n_distractors = build_scene(env_name, scene, seed)
         self.task = sentences(env_name, self.prop.thing, goal=self.prop.goal_name)[0]
         self._model = scene.compile()
         self._data = mujoco.MjData(self._model)
         self._robot = Robot(self._model, self._data)
         self.control_hz = self._robot.control_hz
         self._look = Look(self._model, scene.colours)
+        self.arm = ArmLook(self._model)
         self._renderer: FastRenderer | None = None
         self._part = Part(self._model, self._data, self.prop)
         self._other = None if other is None else Part(self._model, self._data, other, OTHER)
@@ -135,9 +138,16 @@ class WorldEnv(TaskEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Redraw the scene; ``options["task"]`` replaces the sentence."""
+        """Redraw the scene.
+
+        Args:
+            seed: Draws everything that is redrawn.
+            options: ``task`` replaces the sentence; ``arm``: one of ``worlds_arms.ARMS`` is shown;
+                ``placed``: where there are two objects, the sentence says which side it is on.
+        """
         super().reset(seed=seed)
-        rng = self.np_random
+        rng, options = self.np_random, options or {}
+        self.arm.choose(options.get("arm", SAWYER), self.geometry_seed)
         mujoco.mj_resetData(self._model, self._data)
         colour = self._look.redraw(rng)
         for part in self._parts:
@@ -153,7 +163,9 @@ class WorldEnv(TaskEnv):
             self.env_name, self.prop.thing, goal=self.prop.goal_name,
             colour=colour if rng.random() < 0.4 or self._has_twin else "",
         )  # fmt: skip
-        self.task = (options or {}).get("task", str(rng.choice(said)))
+        if options.get("placed") and self._other is not None:
+            said = placed(said, self.prop.thing, self._side()) or said
+        self.task = options.get("task", str(rng.choice(said)))
         self._n_steps = 0
         self._goal_m = self._part.handle_at_goal_m()
         self._start_handle_m = self._part.handle_m().copy()
@@ -172,8 +184,10 @@ class WorldEnv(TaskEnv):
         if self._renderer is None:
             self._renderer = FastRenderer(self._model, self._size_px)
         return {
-            "external": self._renderer.render(self._data, CAMERA, upside_down=True),
-            "wrist": self._renderer.render(self._data, "gripperPOV"),
+            "external": self._renderer.render(
+                self._data, CAMERA, upside_down=True, decorate=self.arm.draw
+            ),
+            "wrist": self._renderer.render(self._data, "gripperPOV", decorate=self.arm.draw),
         }
 
     def proprio(self) -> np.ndarray:
@@ -233,6 +247,12 @@ class WorldEnv(TaskEnv):
     def _parts(self) -> list[Part]:
         return [self._part] if self._other is None else [self._part, self._other]
 
+    def _side(self) -> str:
+        """On which side of the other object it stands, seen by the robot."""
+        assert self._other is not None
+        x, other_x = self._part.handle_m()[0], self._other.handle_m()[0]
+        return "left" if x < other_x else "right"
+
     @property
     def _has_twin(self) -> bool:
         """Whether only the colour tells the object from the other one."""
@@ -261,6 +281,18 @@ class WorldEnv(TaskEnv):
     def _observation(self) -> np.ndarray:
         state = np.concatenate([self._state(), self._previous, self._goal_m])
         return state.astype(np.float32)
+
+
+def build_scene(env_name: str, scene: Scene, seed: int) -> tuple[Prop, Prop | None, int]:
+    """Add a task's objects to an empty scene: its own, another one or none, loose distractors.
+
+    Returns:
+        The task's object, the other one, and the number of distractors.
+    """
+    rng = np.random.default_rng([seed, sum(env_name.encode())])
+    prop = _BUILDERS[env_name](scene, rng)
+    n_distractors = _add_distractors(scene, rng)
+    return prop, _add_company(scene, rng, env_name), n_distractors
 
 
 def make_world(env_name: str, seed: int, size_px: int = 96) -> WorldEnv:
@@ -296,7 +328,8 @@ def _add_company(scene: Scene, rng: np.random.Generator, env_name: str) -> Prop 
     """Add a second object of some kind, or none."""
     if rng.random() >= _COMPANY_SHARE:
         return None
-    other_name = env_name if rng.random() < _TWIN_SHARE else str(rng.choice(WORLD_TASKS))
+    choices = FIRST_TASKS if env_name in FIRST_TASKS else WORLD_TASKS
+    other_name = env_name if rng.random() < _TWIN_SHARE else str(rng.choice(choices))
     scene.begin_object(OTHER)
     return _BUILDERS[other_name](scene, rng)
 

@@ -54,8 +54,8 @@ class Scene:
             prefix of the object it belongs to.
     """
 
-    def __init__(self) -> None:
-        self.spec = _room_spec().copy()
+    def __init__(self, *, thinned: bool = True) -> None:
+        self.spec = _room_spec(thinned).copy()
         self.colours: dict[str, str] = {}
         self.begin_object("")
 
@@ -149,8 +149,10 @@ def assets_path() -> Path:
 
 
 @cache
-def _room_spec() -> mujoco.MjSpec:
+def _room_spec(thinned: bool) -> mujoco.MjSpec:
     text = _ROOM.format(assets=assets_path())
+    if not thinned:
+        return mujoco.MjSpec.from_string(text)
     full = mujoco.MjSpec.from_string(text).compile()
     spec = mujoco.MjSpec.from_string(text)
     for mesh in spec.meshes:

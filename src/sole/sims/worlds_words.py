@@ -121,6 +121,53 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "mug-push": _PUSH + _UNDER,
     "mug-pull": _PULL + _AWAY,
 }
+#: Templates of the things that are pushed to a goal, by the goal.
+GOAL_SENTENCES: dict[str, tuple[str, ...]] = {
+    "mark": (
+        "push the {o} to the {g}",
+        "push the {o} {s} to the {g}",
+        "slide the {o} onto the {g}",
+        "move the {o} {s} to the {g}",
+        "shove the {o} onto the {g}",
+        "bring the {o} to the {g}",
+        "get the {o} onto the {g}",
+        "push the {o} {s}",
+        "please push the {o} to the {g}",
+    ),
+    "bin": (
+        "push the {o} into the {g}",
+        "push the {o} {s} into the {g}",
+        "slide the {o} into the {g}",
+        "move the {o} {s} into the {g}",
+        "shove the {o} into the {g}",
+        "get the {o} into the {g}",
+        "the {o} should be in the {g}",
+        "slide the {o} {s} into the open {g}",
+        "please push the {o} into the {g}",
+    ),
+    "shelf": (
+        "push the {o} under the {g}",
+        "push the {o} {s} under the {g}",
+        "slide the {o} under the {g}",
+        "move the {o} {s} under the {g}",
+        "shove the {o} under the {g}",
+        "get the {o} under the {g}",
+        "the {o} should be under the {g}",
+        "slide the {o} {s} below the {g}",
+        "please push the {o} under the {g}",
+    ),
+    "peg": (
+        "push the {o} to the {g}",
+        "push the {o} {s} to the {g}",
+        "slide the {o} up to the {g}",
+        "move the {o} {s} to the {g}",
+        "shove the {o} against the {g}",
+        "get the {o} next to the {g}",
+        "the {o} should stand at the {g}",
+        "slide the {o} {s} up to the {g}",
+        "please push the {o} to the {g}",
+    ),
+}
 SIDES = ("left", "right", "forward", "back")
 
 
@@ -144,4 +191,19 @@ def sentences(env_name: str, thing: str, *, colour: str = "", goal: str = "") ->
     """
     stem, side = split_side(env_name)
     words = f"{colour} {thing}" if colour else thing
-    return tuple(t.format(o=words, s=side or "forward", g=goal) for t in SENTENCES[stem])
+    templates = SENTENCES.get(stem) or GOAL_SENTENCES[stem.rpartition("-")[2]]
+    return tuple(t.format(o=words, s=side or "forward", g=goal) for t in templates)
+
+
+def placed(said: tuple[str, ...], thing: str, side: str) -> tuple[str, ...]:
+    """The same instructions, which also say where the thing stands among two.
+
+    Example:
+        >>> placed(("open the red drawer", "press the drawer's button"), "drawer", "left")
+        ('open the red drawer on the left',)
+    """
+    return tuple(
+        s.replace(thing, f"{thing} on the {side}", 1)
+        for s in said
+        if s.count(thing) == 1 and f"{thing}'s" not in s and f"{thing} handle" not in s
+    )

@@ -25,8 +25,14 @@ from sole.data.episode import Episode
 from sole.data.lerobot import EpisodeWriter, save_manifest
 from sole.errors import ConfigError, SimError
 from sole.run import write_atomically
-from sole.sims.registry import task_names
-from sole.synth.plan import Job, plan_jobs, refuse_held_out
+from sole.synth.plan import (
+    Job,
+    expand_tasks,
+    plan_jobs,
+    refuse_held_out,
+    refuse_without_expert,
+    tasks_of,
+)
 
 
 class SynthConfig(Config):
@@ -88,12 +94,9 @@ def plan(config: SynthConfig) -> list[Job]:
 
     if config.from_runs:
         return plan_replays(config.from_runs, config.per_run, config.seed)
-    names = config.tasks or tuple(
-        name for name in task_names("train") if name.startswith(config.suite + "/")
-    )
-    if not names:
-        raise ConfigError(f"suite {config.suite!r} has no training tasks; see sole.sims.registry")
+    names = expand_tasks(config.tasks) if config.tasks else tasks_of(config.suite)
     refuse_held_out(names)
+    refuse_without_expert(names)
     return plan_jobs(names, config.episodes_per_task, config.seed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from sole.errors import ConfigError
 from sole.sims.metaworld_tasks import TASKS
-from sole.sims.registry import split_of
+from sole.sims.registry import SUITES, split_of, task_names
 from sole.synth.policies import policies_of
 
 
@@ -32,6 +33,64 @@ def refuse_held_out(env_names: Sequence[str]) -> None:
             f"these tasks are held out and must not be trained on: {', '.join(held_out)}; "
             "remove them from --tasks"
         )
+
+
+def refuse_without_expert(env_names: Sequence[str]) -> None:
+    """Raise ConfigError before anything is simulated: every kind of policy is made of the expert.
+
+    Tasks without one (see ``sole sims list --json``) can still be filmed from an RL agent's runs.
+    """
+    without = [name for name in env_names if not _has_expert(name)]
+    if without:
+        raise ConfigError(
+            f"these tasks have no scripted expert: {', '.join(without)}; leave them out of --tasks "
+            "('suite/*' does), or train agents on them and use --from-runs"
+        )
+
+
+def tasks_of(suite: str) -> tuple[str, ...]:
+    """The training tasks of a suite; of ``worlds`` the first 39, so that old commands repeat.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    names = tuple(name for name in task_names("train") if name.startswith(suite + "/"))
+    if suite == "worlds":
+        from sole.sims.worlds import FIRST_TASKS
+
+        names = tuple(name for name in names if name.partition("/")[2] in FIRST_TASKS)
+    if not names:
+        raise ConfigError(f"suite {suite!r} has no training tasks; sole sims list shows them")
+    return names
+
+
+def expand_tasks(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Full names, with ``metaworld/*`` or ``worlds/*-to-bin-*`` standing for training tasks.
+
+    A pattern stands for tasks that may be trained on and have an expert; a plain name stays as it
+    is, and is judged by :func:`refuse_held_out` and :func:`refuse_without_expert`.
+
+    Raises:
+        ConfigError: If a pattern matches nothing.
+
+    Example:
+        >>> expand_tasks(["metaworld/push-*", "metaworld/reach"])
+        ('metaworld/push-back', 'metaworld/push-wall', 'metaworld/reach')
+    """
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        found = [pattern]
+        if set(pattern) & set("*?["):
+            found = [n for n in fnmatch.filter(task_names("train"), pattern) if _has_expert(n)]
+        if not found:
+            raise ConfigError(f"--tasks {pattern!r}: no training task is called so")
+        names |= dict.fromkeys(found)
+    return tuple(names)
+
+
+def _has_expert(full_name: str) -> bool:
+    suite, _, name = full_name.partition("/")
+    return getattr(SUITES[suite].tasks.get(name), "expert", True)
 
 
 def plan_jobs(env_names: Sequence[str], episodes_per_task: int, seed: int) -> list[Job]:
