@@ -19,6 +19,8 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "brown": (0.45, 0.28, 0.15), "pink": (0.95, 0.55, 0.7), "teal": (0.1, 0.6, 0.6),
 }  # fmt: skip
 _GLASS = (0.7, 0.85, 0.95)
+#: Share of objects of one colour throughout; the others have gaudy parts.
+_PLAIN_SHARE = 0.5
 CAMERA = "corner4"
 _CAMERA_JITTER_M = 0.04
 _FOV_JITTER_DEGREES = 4.0
@@ -82,7 +84,17 @@ def _palette(names: list[str], rng: Rng) -> tuple[str, dict[str, np.ndarray]]:
     body, accent, goal = (names[i] for i in rng.choice(len(names), 3, replace=False))
     slots = {"body": body, "accent": accent, "goal": goal, "frame": str(rng.choice(names))}
     tints = {slot: _near(COLOURS[name], rng) for slot, name in slots.items()}
+    if rng.random() < _PLAIN_SHARE:
+        tints |= _plain(tints["body"], rng)
     return body, tints | {"glass": np.array(_GLASS)}
+
+
+def _plain(body: np.ndarray, rng: Rng) -> dict[str, np.ndarray]:
+    """Frame, and half of the time the handle, in shades of the body: most real things are so."""
+    shades = {"frame": np.clip(body * rng.uniform(0.6, 1.15), 0.02, 1.0)}
+    if rng.random() < 0.5:
+        shades["accent"] = np.clip(body * rng.uniform(0.6, 1.25), 0.02, 1.0)
+    return shades
 
 
 def _near(rgb: tuple[float, float, float], rng: Rng) -> np.ndarray:
