@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny import make_tiny_nano
 
 from sole import samples
 from sole.cli import main
@@ -15,10 +16,13 @@ from sole.evals.calibration_fit import Wanted, applied, cross_fitted, fit, gathe
 from sole.evals.reliability import PROBABILITY_BINS, calibration_error, in_bins
 from sole.progress.calibrate import judged_success
 from sole.rewarders.base import CostCounters
+from sole.rewarders.beside import UNCALIBRATED, calibration_path
 from sole.rewarders.calibrated import Calibrated, load_calibration
 from sole.rewarders.check import check_reward_model
 from sole.rewarders.controls import Constant, Oracle, Ramp
 from sole.rewarders.load import load_reward_model
+from sole.serve.config import ServeConfig
+from sole.serve.service import _ways_of_judging
 
 N_FRAMES = 6
 
@@ -228,7 +232,8 @@ def test_wrong_settings_end_with_exit_2(flags, message, tmp_path, monkeypatch, c
         lambda config, split: [held_out] if config.data else EPISODES,
     )
     try:
-        code = main(["calibrate", "--model", "oracle", *flags])
+        out = [] if "--out" in flags else ["--out", "c.json"]
+        code = main(["calibrate", "--model", "oracle", *out, *flags])
     except SystemExit as stop:  # tyro ends a wrong choice this way
         code = stop.code
     assert code == 2
@@ -353,3 +358,72 @@ def test_a_damaged_calibration_is_one_line(text, tmp_path):
 def test_a_missing_calibration_is_one_line(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         load_calibration(tmp_path / "none.json")
+
+
+# ---- what lies beside a model -------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tiny nano with a calibration for its fast way beside it."""
+    made = make_tiny_nano(tmp_path)
+    plain = load_reward_model(str(made))
+    record = fitted(Constant(40), signal="progress")[1]
+    path = calibration_path(str(made), plain.model_id)
+    path.parent.mkdir()
+    path.write_text(record.model_copy(update={"model_id": plain.model_id}).model_dump_json())
+    return made
+
+
+def test_what_lies_beside_a_model_is_used_unless_it_is_refused(folder, capsys):
+    model = load_reward_model(str(folder))
+    assert model.model_id.endswith("/fast/z0.25/e1/calibrated")
+    assert not load_reward_model(str(folder), calibration=UNCALIBRATED).model_id.endswith("ated")
+    assert capsys.readouterr().err == ""
+    two = [make_example_episode(n, 16, seed=n, truth=False) for n in (4, 6)]
+    check_reward_model(model, two)
+
+
+def test_another_way_of_judging_takes_its_own_record_or_says_that_there_is_none(folder, capsys):
+    model = load_reward_model(str(folder))
+    aloud = model.thinking()
+    assert aloud.model_id.endswith("/think/z0.25/e1")
+    assert "not calibrated: beside the model lies" in capsys.readouterr().err
+    record = model.calibration.model_copy(update={"model_id": aloud.model_id})
+    calibration_path(str(folder), aloud.model_id).write_text(record.model_dump_json())
+    again = load_reward_model(str(folder)).thinking()
+    assert again.model_id == f"{aloud.model_id}/calibrated"
+    assert again.fast().model_id == model.model_id
+    assert capsys.readouterr().err == ""
+
+
+def test_a_record_of_other_weights_is_not_used_in_silence(folder, capsys):
+    path = next((folder / "calibration").iterdir())
+    path.write_text(path.read_text().replace('"model_id":"nano', '"model_id":"other'))
+    assert not isinstance(load_reward_model(str(folder)), Calibrated)
+    assert "is of other" in capsys.readouterr().err
+
+
+def test_a_served_model_is_calibrated_in_its_ways(folder):
+    ways = _ways_of_judging(load_reward_model(str(folder)), ServeConfig())
+    assert ways["fast"].model_id.endswith("/calibrated")
+    assert ways["think"].model_id.endswith("/think/z0.25/e1")
+
+
+@pytest.mark.filterwarnings("default")  # matplotlib reads fonts its own way
+def test_the_verb_saves_beside_the_model_and_refuses_where_there_is_no_folder(
+    folder, monkeypatch, capsys
+):
+    seen = []
+
+    def judge_of(config, calibration=None):
+        seen.append(calibration)
+        return Oracle()
+
+    monkeypatch.setattr("sole.evals.calibration.labelled_judge", judge_of)
+    monkeypatch.setattr("sole.evals.calibration.labelled_episodes", lambda config, split: EPISODES)
+    assert main(["calibrate", "--model", str(folder)]) == 0
+    assert load_calibration(folder / "calibration" / "oracle.json").model_id == "oracle"
+    assert seen == [UNCALIBRATED]
+    assert main(["calibrate", "--model", "oracle"]) == 2
+    assert "has no folder" in capsys.readouterr().err

@@ -40,6 +40,7 @@ from sole.evals.labelled import (
 from sole.evals.output import make_room
 from sole.evals.reliability import PROBABILITY_BINS, draw_reliability, in_bins
 from sole.progress.calibrate import Calibration
+from sole.rewarders.beside import UNCALIBRATED, calibration_path
 from sole.run import write_atomically
 from sole.sims.registry import task_names
 
@@ -63,8 +64,9 @@ class CalibrateConfig(LabelledConfig):
     """Of the bound on that share."""
     min_successful: int = Field(10, gt=0)
     """Truly successful episodes that are needed; how many failed ones, the bound says."""
-    out: Path = Path("runs/calibration.json")
-    """The calibration; the reliability diagram of the checked episodes goes beside it as PNG."""
+    out: Path | None = None
+    """The calibration; not given: beside the model, where every verb finds it. The reliability
+    diagram of the checked episodes goes beside it as PNG."""
 
     @property
     def wanted(self) -> Wanted:
@@ -76,9 +78,9 @@ def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole calibrate``."""
     config = parse_config(CalibrateConfig, argv, "sole calibrate")
     checked = _is_checked(config)
-    make_room(config.out)
     refuse_held_out(config.tasks)
-    model = labelled_judge(config)
+    model = labelled_judge(config, UNCALIBRATED)
+    out = _place(config, model.model_id)
     episodes = labelled_episodes(config, config.split)
     refuse_held_out([e.env_name for e in episodes])
     scores = judge(model, episodes, config.batch, "fitting")
@@ -94,13 +96,26 @@ def main(argv: Sequence[str]) -> int:
         refuse_overlap(episodes, others)
         held_out = gather(others, judge(model, others, config.batch, "checking"), signal)
         found["check"] = report(held_out, calibration, applied(held_out, calibration))
-        _draw(config.out, model.model_id, held_out, calibration)
-    write_atomically(config.out, calibration.model_dump_json(indent=1) + "\n")
-    _show(config, calibration, found)
+        _draw(out, model.model_id, held_out, calibration)
+    write_atomically(out, calibration.model_dump_json(indent=1) + "\n")
+    _show(config, out, calibration, found)
     if config.figures:
         command = " ".join(["sole calibrate", *argv])
         record_figures(config.figures, calibration_figures(found, calibration), command)
     return 0
+
+
+def _place(config: CalibrateConfig, model_id: str) -> Path:
+    """Where the calibration is saved; its folder is made.
+
+    Raises:
+        ConfigError: If no file is named and the model has no folder, or it cannot be made.
+    """
+    out = config.out or calibration_path(config.model, model_id)
+    if out is None:
+        raise ConfigError(f"--out: {config.model} has no folder to save beside; name a file")
+    make_room(out)
+    return out
 
 
 def _is_checked(config: CalibrateConfig) -> bool:
@@ -165,13 +180,15 @@ def _draw(out: Path, model_id: str, data: Labelled, calibration: Calibration) ->
         stderr.print("no reliability diagram: pip install 'sole-rewards\\[report]'")
 
 
-def _show(config: CalibrateConfig, calibration: Calibration, found: dict[str, Any]) -> None:
+def _show(
+    config: CalibrateConfig, out: Path, calibration: Calibration, found: dict[str, Any]
+) -> None:
     if config.print_json:
         about = calibration.model_dump(exclude={"success", "progress"})
-        whole = {"calibration": about, "out": str(config.out), **found}
+        whole = {"calibration": about, "out": str(out), **found}
         sys.stdout.write(json.dumps(whole, allow_nan=False) + "\n")
         return
-    table = Table(title=f"{calibration.model_id}, saved as {config.out}")
+    table = Table(title=f"{calibration.model_id}, saved as {out}")
     table.add_column("what", no_wrap=True)
     for name in found:
         table.add_column(name, justify="right")

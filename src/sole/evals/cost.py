@@ -19,6 +19,7 @@ from sole.errors import ConfigError
 from sole.evals.figures import Figure, record_figures
 from sole.models.nano.reader import NanoReader
 from sole.rewarders.base import RewardModel
+from sole.rewarders.beside import UNCALIBRATED
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 from sole.rewarders.load import load_reward_model
 
@@ -65,7 +66,11 @@ def measure_cost(config: CostConfig) -> list[Figure]:
     """
     torch.set_num_threads(config.threads)
     began = time.perf_counter()
-    model = load_reward_model(config.model, think="always" if config.think == "always" else "fast")
+    model = load_reward_model(
+        config.model,
+        think="always" if config.think == "always" else "fast",
+        calibration=UNCALIBRATED,
+    )
     load_s = time.perf_counter() - began
     if isinstance(model, Ramp | Constant | RandomWalk | Oracle):
         raise ConfigError(f"cost: {config.model} has no network to measure; try nano")

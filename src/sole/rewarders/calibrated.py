@@ -62,11 +62,11 @@ class Calibrated:
         steps = together([session.inner for session in sessions], views)
         return [session.take(step) for session, step in zip(sessions, steps, strict=True)]
 
-    def thinking(self) -> Calibrated:
+    def thinking(self) -> RewardModel:
         """The same model with reasoning; refused unless the calibration is for that."""
         return self._in_mode("thinking")
 
-    def fast(self) -> Calibrated:
+    def fast(self) -> RewardModel:
         """The same model without words; refused unless the calibration is for that."""
         return self._in_mode("fast")
 

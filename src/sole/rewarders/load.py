@@ -13,6 +13,7 @@ from sole.models.hf.names import ModelName, model_type, parse_name
 from sole.models.opening import NANO_TYPE, open_backend
 from sole.models.spoken import SpokenReader
 from sole.rewarders.base import RewardModel
+from sole.rewarders.beside import UNCALIBRATED, calibrated_beside
 from sole.rewarders.calibrated import Calibrated, load_calibration
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 from sole.rewarders.learned import LEARNED_TYPES, load_learned
@@ -52,7 +53,8 @@ def load_reward_model(
         seed: Of the random walk, of the draws of ``:published`` and of the permutations of GVL; the
             others draw nothing.
         calibration: A file of ``sole calibrate``, made for this model with these settings; its
-            numbers are then calibrated.
+            numbers are then calibrated. None takes what lies beside the model, if anything does
+            (:mod:`sole.rewarders.beside`); ``UNCALIBRATED`` takes nothing.
         options: Further settings of a model that looks (``device``, and ``from_zero_weight``, which
             belongs to the question of SOLE; the others have no such share and ignore it).
 
@@ -72,9 +74,12 @@ def load_reward_model(
         think = "always" if think else "fast"
     if think not in THINKING:
         raise ConfigError(f"think: expected one of {', '.join(THINKING)}, got {think!r}")
-    record = load_calibration(calibration) if calibration else None
+    plain = calibration in (None, UNCALIBRATED)
+    record = None if calibration is None or plain else load_calibration(calibration)
     model = _load(name, think, every, seed, **options)
-    return Calibrated(model, record) if record else model
+    if record is not None:
+        return Calibrated(model, record)
+    return calibrated_beside(name, model) if calibration is None else model
 
 
 def _load(name: str, think: str, every: int, seed: int, **options: Any) -> RewardModel:
