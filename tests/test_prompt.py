@@ -39,6 +39,14 @@ def user_text(*arguments):
     return write_messages(*arguments)[-1]["content"][1]["text"]
 
 
+def test_a_dropped_number_leaves_the_middle_column_described():
+    shown = write_messages(SOLE_R1, "open it", ["external"], None, previous_shown=True)
+    words = shown[-1]["content"][1]["text"]
+    assert SOLE_R1.columns_chained in words
+    assert SOLE_R1.ask_from_zero in words
+    assert SOLE_R1.columns_chained not in user_text(SOLE_R1, "open it", ["external"], None)
+
+
 @pytest.mark.parametrize("preset", PROMPTS.values(), ids=lambda preset: preset.name)
 @pytest.mark.parametrize("names", VIEW_SETS, ids="_".join)
 @pytest.mark.parametrize("mode", ["chained", "from_zero"])

@@ -135,7 +135,12 @@ class Reply:
 
 
 def write_messages(
-    preset: PromptPreset, task: str, views: Sequence[str], previous_progress: int | None
+    preset: PromptPreset,
+    task: str,
+    views: Sequence[str],
+    previous_progress: int | None,
+    *,
+    previous_shown: bool = False,
 ) -> list[dict[str, Any]]:
     """Write the question about one picture in the chat form of OpenAI and transformers.
 
@@ -145,6 +150,8 @@ def write_messages(
             the sentence it is put into has its own.
         views: Names of the views in the picture.
         previous_progress: Percent in [-100, 100] for a chained read, None for a from-zero read.
+        previous_shown: The picture has a middle column even where no progress is stated for it, as
+            in training examples from which the number was dropped.
 
     Returns:
         A system message (text) if the preset has one, then a user message: an image, then text.
@@ -157,7 +164,8 @@ def write_messages(
         >>> write_messages(NANO, "Open the drawer.", ["external"], 40)[-1]["content"][1]["text"]
         'Task: Open the drawer. Previous progress: 40%.'
     """
-    text = _user_text(preset, clean_task(task), ordered_views(views), previous_progress)
+    shown = previous_shown or previous_progress is not None
+    text = _user_text(preset, clean_task(task), ordered_views(views), previous_progress, shown)
     user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
     return [{"role": "system", "content": preset.system}, user] if preset.system else [user]
 
@@ -255,20 +263,23 @@ def _read_reasoning(text: str, end: int) -> str:
 
 
 def _user_text(
-    preset: PromptPreset, task: str, views: tuple[str, ...], previous_progress: int | None
+    preset: PromptPreset,
+    task: str,
+    views: tuple[str, ...],
+    previous_progress: int | None,
+    previous_shown: bool,
 ) -> str:
     rows: dict[tuple[str, ...], str] = {
         (EXTERNAL,): preset.external_only,
         (WRIST,): preset.wrist_only,
     }
-    chained = previous_progress is not None
     ask = preset.ask_from_zero
     if previous_progress is not None:
         ask = preset.ask_chained.format(progress=_check_progress(previous_progress))
     sentences = (
         preset.opening,
         rows.get(views, preset.both_views),
-        preset.columns_chained if chained else preset.columns_from_zero,
+        preset.columns_chained if previous_shown else preset.columns_from_zero,
         preset.task.format(task=task),
         ask,
     )

@@ -16,6 +16,7 @@ from pydantic import Field
 from sole.config import Config, parse_config
 from sole.train import run_dir
 from sole.train.verify import RewardWeights
+from sole.train.vlm_config import NANO_NAME, asked_model
 
 
 class RlvrConfig(Config):
@@ -25,6 +26,9 @@ class RlvrConfig(Config):
     """Folders of episodes (LeRobot datasets with true progress and facts)."""
     run_dir: Path
     """Where checkpoints, metrics and replies go; an interrupted run there is continued."""
+    model: Literal["nano"] = "nano"
+    """nano (see --init), or any other vision-language model, by name or folder:
+    `sole rlvr --model NAME --help` shows the settings for those."""
     init: str = "nano"
     """The model to go on from: nano, or the folder of one that `sole sft` wrote."""
     steps: int = Field(300, gt=0)
@@ -92,6 +96,10 @@ def check_run_dir(config: RlvrConfig) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole rlvr``."""
+    if asked_model(argv) != NANO_NAME:
+        from sole.train.vlm_grpo import main as train_another
+
+        return train_another(argv)
     config = parse_config(RlvrConfig, argv, "sole rlvr")
     from sole.train.rlvr_nano import train
 

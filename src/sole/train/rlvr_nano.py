@@ -252,7 +252,10 @@ def nano_folder(init: str) -> Path:
     if not (folder / "model.safetensors").exists() or not config.exists():
         raise ModelError(f"no model in --init {init}: expected config.json and model.safetensors")
     if '"sole_nano"' not in config.read_text():
-        raise ModelError(f"--init {init}: expected nano or a folder that `sole sft` wrote")
+        raise ModelError(
+            f"--init {init}: expected nano or a folder that `sole sft` wrote; "
+            f"for another vision-language model: --model {init}"
+        )
     return folder
 
 

@@ -11,7 +11,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from sole.train.examples import (
     prepare,
 )
 from sole.train.run_dir import check_run_dir, refuse_held_out_data
+from sole.train.vlm_config import NANO_NAME, asked_model
 
 
 class SftConfig(Config):
@@ -48,6 +49,9 @@ class SftConfig(Config):
     """Folders of episodes (LeRobot datasets with true progress and facts)."""
     run_dir: Path
     """Where checkpoints and metrics go; an interrupted run there is continued."""
+    model: Literal["nano"] = "nano"
+    """nano, or any other vision-language model, by name or folder: `sole sft --model NAME --help`
+    shows the settings for those."""
     init: Path | None = None
     """A finished model to go on from, with its tokenizer, instead of a fresh one; size flags and
     `pretrained_encoder` are then not looked at."""
@@ -93,6 +97,10 @@ _FREE = {"run_dir", "threads", "export", "checkpoint_every"}
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole sft``."""
+    if asked_model(argv) != NANO_NAME:
+        from sole.train.vlm_sft import main as train_another
+
+        return train_another(argv)
     config = parse_config(SftConfig, argv, "sole sft")
     train(config)
     return 0

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -74,6 +75,7 @@ def open_model(name: str, revision: str | None, device: str, dtype: str) -> Open
                 f"model {name}: a {config.model_type} does not answer questions about pictures; "
                 "expected an image-text-to-text model, such as Qwen/Qwen3-VL-2B-Instruct"
             )
+    with explained(f"{name} (a {config.model_type})", _WHEN_LOADING):
         processor = _open_processor(name, config, commit)
         if local:  # A download of gigabytes shows how far it is.
             transformers.utils.logging.disable_progress_bar()
@@ -239,8 +241,19 @@ def _pictures_only(base: Any) -> Any:
     """The processor without its part for videos, which needs torchvision; we ask one picture."""
 
     class PicturesOnly(base):
+        #: SmolVLM's template looks up how many frames a video would have.
+        video_processor = SimpleNamespace(num_frames=0, fps=0)
+
         @classmethod
         def get_attributes(cls) -> list[str]:
             return [name for name in base.get_attributes() if name != "video_processor"]
 
+        @classmethod
+        def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **more: Any) -> Any:
+            # SmolVLM's asks for the part even so, and a file may describe one.
+            without = {**processor_dict, "video_processor": None}
+            return super().from_args_and_dict(args, without, **more)
+
+    # What save_pretrained writes, and other machines look up.
+    PicturesOnly.__name__ = base.__name__
     return PicturesOnly

@@ -1,0 +1,130 @@
+"""GRPO on vision-language models: rewards as TRL calls them, and runs of a tiny model."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_vlm import make_tiny_qwen3
+
+from sole.config import load_preset
+from sole.data.episode import make_example_episode
+from sole.data.lerobot import EpisodeWriter
+from sole.errors import ConfigError
+from sole.models.hf.loading import open_model
+from sole.models.hf.network import Network
+from sole.train.rlvr import main
+from sole.train.verify import Known, RewardWeights, judge_reply
+from sole.train.vlm_config import VlmRlvrConfig
+from sole.train.vlm_grpo import arguments, replies, reward_functions, train, uses_vllm
+
+PRESETS = Path(__file__).parents[1] / "presets"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return make_tiny_qwen3(tmp_path_factory.mktemp("qwen3"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("vlm") / "data"
+    with EpisodeWriter(folder, fps=10) as writer:
+        for seed in range(3):
+            episode = make_example_episode(6, 96, seed=seed)
+            writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    return folder
+
+
+def config(folder, data, run, **changes) -> VlmRlvrConfig:
+    settings = {
+        "geometry": "nano", "steps": 2, "prompts_per_step": 2, "group_size": 2, "device": "cpu",
+        "device_batch": 4, "max_new_tokens": 5, "learning_rate": 1e-3, "show_every": 2,
+        "gradient_checkpointing": False,
+    }  # fmt: skip
+    return VlmRlvrConfig(model=str(folder), data=(data,), run_dir=run, **{**settings, **changes})
+
+
+def test_the_rewards_of_a_reply_add_up_to_its_verdict(folder):
+    network = Network(open_model(str(folder), None, "cpu", "float32"), str(folder))
+    episode = make_example_episode(3)
+    assert episode.truth is not None
+    facts = (episode.truth.facts[0],) * 3
+    known = [Known(40.0, 20.0, 21, facts), Known(40.0, None, None, None)]
+    texts = ["<think>the gripper is open.</think><answer>35%</answer>", "no idea"]
+    ids = [network.tokenizer(t + "<|im_end|>rest")["input_ids"] for t in texts]
+    assert replies(network, ids) == texts
+    weights, extra = RewardWeights(), {}
+    found = [
+        term(completion_ids=ids, known=known, index=[3, 4], log_extra=extra.__setitem__)
+        for term in reward_functions(network, weights)
+    ]
+    assert extra == {"index": [3, 4]}
+    factors = [1.0, 1.0, weights.truth, weights.direction]
+    for row in range(2):
+        total = sum(f * (terms[row] or 0.0) for f, terms in zip(factors, found, strict=True))
+        assert total == pytest.approx(judge_reply(texts[row], known[row], weights).reward)
+    assert [terms[1] for terms in found] == [0.0, 0.0, None, None]
+
+
+def test_a_run_logs_rewards_divergence_and_replies_with_their_pictures(folder, data, tmp_path):
+    run = tmp_path / "run"
+    out = train(config(folder, data, run, updates_per_step=2))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[0]["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert {"reward", "rewards/form/mean", "rewards/accuracy/mean"} <= set(lines[0])
+    told = [json.loads(line) for line in (run / "completions.jsonl").read_text().splitlines()]
+    assert {line["step"] for line in told} == {1, 2}
+    page = (run / told[0]["page"]).read_text()
+    assert page.count("data:image/png;base64,") == 2
+    before, after = (load_file(f / "model.safetensors") for f in (folder, out))
+    assert set(before) == set(after)
+    assert all(torch.isfinite(tensor).all() for tensor in after.values())
+
+
+@pytest.mark.slow
+def test_a_continued_run_ends_like_an_unbroken_one(folder, data, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    words = ["--model", str(folder), "--data", str(data), "--geometry", "nano", "--device", "cpu",
+             "--prompts-per-step", "2", "--group-size", "2", "--max-new-tokens", "5",
+             "--checkpoint-every", "1", "--learning-rate", "1e-3", "--lora-rank", "2",
+             "--steps", "4"]  # fmt: skip
+    assert main([*words, "--run-dir", str(whole)]) == 0
+    assert main([*words, "--run-dir", str(broken)]) == 0
+    _cut_off(broken, 3)
+    assert main([*words, "--run-dir", str(broken)]) == 0
+    assert _rewards(broken) == _rewards(whole)
+    one, two = (load_file(run / "model" / "model.safetensors") for run in (whole, broken))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def _cut_off(run: Path, step: int) -> None:
+    """Leave what a kill after ``step`` would have left."""
+    for path in (run / "checkpoints").glob("checkpoint-*"):
+        if int(path.name.rpartition("-")[2]) > step:
+            (path / "trainer_state.json").unlink()
+
+
+def _rewards(run: Path) -> list:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["reward"], line["loss"], line["kl"]) for line in lines]
+
+
+def test_replies_of_one_round_make_equal_parts(tmp_path):
+    made = arguments(config("m", "d", tmp_path, device_batch=1), n_devices=2)
+    assert (made.gradient_accumulation_steps, made.steps_per_generation) == (2, 2)
+    with pytest.raises(ConfigError, match="prompts_per_step x group_size"):
+        arguments(config("m", "d", tmp_path, device_batch=3), n_devices=1)
+
+
+def test_vllm_is_used_where_it_is_installed_and_asked_for(tmp_path):
+    assert not uses_vllm(config("m", "d", tmp_path))
+    assert uses_vllm(config("m", "d", tmp_path, vllm="yes"))
+
+
+def test_the_preset_is_a_valid_configuration():
+    preset = VlmRlvrConfig.model_validate(load_preset(PRESETS / "paper-rlvr.toml"))
+    assert preset.kl_weight > 0

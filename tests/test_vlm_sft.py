@@ -1,0 +1,287 @@
+"""Supervised training of vision-language models: examples, collating, and runs of tiny ones."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_vlm import make_tiny_llava, make_tiny_qwen2_5, make_tiny_qwen3
+from tiny_vlm_more import make_tiny_internvl, make_tiny_smolvlm
+from transformers.models.smolvlm import processing_smolvlm
+
+from sole.config import load_preset
+from sole.data.episode import make_example_episode
+from sole.data.lerobot import EpisodeWriter
+from sole.errors import ConfigError, ModelError
+from sole.models.hf.loading import open_model
+from sole.models.hf.network import Network
+from sole.models.hf.reader import TransformersReader
+from sole.protocol.composite import NANO, SOLE_R1_8B, compose
+from sole.protocol.prompt import parse_reply
+from sole.train.examples import ExampleSettings, prepare
+from sole.train.sft import main
+from sole.train.vlm_collate import IGNORED, Collator, count_features, layouts
+from sole.train.vlm_config import VlmSftConfig, asked_model
+from sole.train.vlm_examples import VlmExamples
+from sole.train.vlm_model import newest_checkpoint
+from sole.train.vlm_sft import train
+
+MAKERS = {
+    "qwen3": make_tiny_qwen3, "qwen2_5": make_tiny_qwen2_5, "llava": make_tiny_llava,
+    "smolvlm": make_tiny_smolvlm, "internvl": make_tiny_internvl,
+}  # fmt: skip
+PRESETS = Path(__file__).parents[1] / "presets"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {name: make(tmp_path_factory.mktemp(name)) for name, make in MAKERS.items()}
+
+
+@pytest.fixture(autouse=True)
+def _number_words(monkeypatch):
+    """SmolVLM's processor asks for a package that it needs for videos alone."""
+    if processing_smolvlm.num2words is None:
+        monkeypatch.setattr(processing_smolvlm, "num2words", str)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("vlm") / "data"
+    with EpisodeWriter(folder, fps=10) as writer:
+        for seed in range(3):
+            episode = make_example_episode(6, 96, seed=seed)
+            writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    return folder
+
+
+def examples(seed=0, weights=(), geometry=NANO, **changes) -> VlmExamples:
+    sources = [list(prepare([make_example_episode(8, 96, seed=s)])) for s in range(2)]
+    sources = [[replace(e, task=f"task {k}") for e in part] for k, part in enumerate(sources)]
+    settings = ExampleSettings(episodes_per_batch=1, moments_per_episode=1, **changes)
+    return VlmExamples(sources, weights, settings, geometry, seed)
+
+
+def network(folder) -> Network:
+    return Network(open_model(str(folder), None, "cpu", "float32"), str(folder))
+
+
+def test_an_example_depends_on_its_number_and_the_seed_alone():
+    one, two = examples(), examples()
+    two[3], one[5]
+    np.testing.assert_array_equal(one[7].picture, two[7].picture)
+    assert (one[7].messages, one[7].reply) == (two[7].messages, two[7].reply)
+    assert any(one[k].reply != examples(seed=1)[k].reply for k in range(5))
+
+
+def test_the_picture_is_the_one_a_reader_composes():
+    kept = next(iter(prepare([make_example_episode(4, 96, seed=0)], 96)))
+    moments = [{"external": t[0], "wrist": t[1]} for t in kept.tiles.transpose(0, 1, 3, 4, 2)]
+    episode = make_example_episode(4, 96, seed=0)
+    seen = [{name: film[t] for name, film in episode.views.items()} for t in range(4)]
+    for geometry in (NANO, SOLE_R1_8B):
+        ours, theirs = (compose(m[0], m[1], m[2], geometry) for m in (moments, seen))
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_question_speaks_of_as_many_columns_as_the_picture_has():
+    made = examples(from_zero_share=0.4, unstated_share=0.5, single_view_share=0.0)
+    widths = {True: 290, False: 193}
+    kinds = set()
+    for k in range(30):
+        words = made[k].messages[-1]["content"][1]["text"]
+        middle = "shown in the middle" in words
+        assert made[k].picture.shape[1] == widths[middle]
+        kinds.add((middle, "progress for the previous" in words))
+    assert kinds == {(True, True), (True, False), (False, False)}
+
+
+def test_replies_hold_the_true_progress_with_and_without_reasoning():
+    made = [examples(think_share=0.5)[k] for k in range(20)]
+    assert {one.reasoned for one in made} == {True, False}
+    for one in made:
+        reply = parse_reply(one.reply)
+        assert reply.progress == round(one.known.true_progress)
+        assert bool(reply.reasoning) == one.reasoned
+
+
+def test_sources_are_drawn_from_by_their_weights():
+    only = examples(weights=(0.0, 1.0), mismatch_share=0.0)
+    assert {only[k].task for k in range(10)} == {"task 1"}
+    with pytest.raises(ConfigError, match="weights"):
+        examples(weights=(1.0,))
+
+
+def make_collator(folder, **changes) -> Collator:
+    model = network(folder)
+    made = examples(think_share=0.5, single_view_share=0.3)
+    features = count_features(model, layouts(NANO, 96), made[0].messages)
+    return Collator(made, model, {**features, **changes.pop("features", {})}, **changes)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_loss_covers_the_reply_and_nothing_before_it(folders, name):
+    collator = make_collator(folders[name])
+    batch = collator([{"index": k} for k in range(6)])
+    tokenizer = collator._network.tokenizer
+    for row in range(6):
+        example = collator._examples[row]
+        wanted = batch["labels"][row] != IGNORED
+        said = tokenizer.decode(batch["labels"][row][wanted])
+        if example.reasoned:
+            assert said == example.reply + "<|im_end|>"
+        else:
+            assert (example.reply + "<|im_end|>").endswith(said)
+            assert len(said) <= len("-100%</answer><|im_end|>")
+        assert "%</answer>" in said
+        assert (batch["attention_mask"][row][wanted] == 1).all()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_joined_examples_have_the_loss_of_single_ones(folders, name):
+    collator = make_collator(folders[name])
+    rows = [{"index": k} for k in range(4)]
+    model = collator._network.model
+    with torch.no_grad():
+        logits = model(**{k: v for k, v in collator(rows).items() if k != "labels"}).logits
+        for place, row in enumerate(rows):
+            alone = collator([row])
+            labels = alone.pop("labels")
+            single = model(**alone).logits[0]
+            wanted = labels[0] != IGNORED
+            together = logits[place, : len(wanted)]
+            assert torch.allclose(together[wanted], single[wanted], atol=1e-3)
+
+
+def test_a_picture_whose_tokens_are_not_its_features_is_refused(folders):
+    collator = make_collator(
+        folders["qwen3"], features={(193, 290): 7, (193, 193): 7, (96, 290): 7}
+    )
+    with pytest.raises(ModelError, match="makes 7 features"):
+        collator([{"index": k} for k in range(4)])
+
+
+def test_a_long_example_is_refused_and_not_cut(folders):
+    collator = make_collator(folders["qwen3"], max_tokens=80)
+    with pytest.raises(ModelError, match="not cut"):
+        collator([{"index": 0}])
+
+
+def config(folder, data, run, **changes) -> VlmSftConfig:
+    settings = {
+        "geometry": "nano", "steps": 3, "batch_size": 4, "log_every": 1, "checkpoint_every": 2,
+        "learning_rate": 1e-2, "device": "cpu", "gradient_checkpointing": False,
+    }  # fmt: skip
+    return VlmSftConfig(model=str(folder), data=(data,), run_dir=run, **{**settings, **changes})
+
+
+def losses(run: Path) -> list[float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines]
+
+
+def test_batch_times_accumulation_is_what_counts(folders, data, tmp_path):
+    runs = {n: config(folders["qwen3"], data, tmp_path / str(n), device_batch=n) for n in (4, 1)}
+    models = [load_file(train(one) / "model.safetensors") for one in runs.values()]
+    whole, parts = (losses(tmp_path / str(n)) for n in (4, 1))
+    assert whole == pytest.approx(parts, rel=1e-4)
+    assert whole[2] < whole[0]
+    for name, tensor in models[0].items():
+        assert torch.allclose(tensor, models[1][name], atol=2e-2), name
+
+
+def test_adapters_are_merged_into_a_model_that_readers_open(folders, data, tmp_path):
+    folder = folders["llava"]
+    out = train(config(folder, data, tmp_path / "run", lora_rank=2, steps=2))
+    reader = TransformersReader(str(out), device="cpu")
+    before, after = (load_file(f / "model.safetensors") for f in (folder, out))
+    assert set(before) == set(after)
+    moved = [n for n in before if not torch.equal(before[n], after[n])]
+    assert any("q_proj" in name for name in moved)
+    assert not any("embed_tokens" in name for name in moved)
+    assert reader.n_parameters > 0
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_the_part_that_sees_can_be_kept_as_it_is(folders, data, tmp_path):
+    out = train(config(folders["qwen2_5"], data, tmp_path / "r", train_vision=False, steps=1))
+    before, after = (load_file(f / "model.safetensors") for f in (folders["qwen2_5"], out))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert not any("visual" in name for name in moved)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_training_ends_like_an_unbroken_one(folders, data, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    words = ["--model", str(folders["qwen3"]), "--data", str(data), "--geometry", "nano",
+             "--steps", "12", "--batch-size", "2", "--log-every", "1", "--checkpoint-every", "2",
+             "--lora-rank", "2", "--device", "cpu"]  # fmt: skip
+    program = [sys.executable, "-m", "sole.cli", "sft", *words]
+    process = subprocess.Popen([*program, "--run-dir", str(broken)])
+    while newest_checkpoint(broken) is None:
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL  # it had not ended by itself
+    for run in (broken, whole):
+        assert main([*words, "--run-dir", str(run)]) == 0
+    assert losses(broken) == losses(whole)
+    one, two = (load_file(run / "model" / "model.safetensors") for run in (whole, broken))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_half_written_checkpoint_is_none(tmp_path):
+    for step, names in ((2, ["trainer_state.json"]), (4, [])):
+        folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).write_text("{}")
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-2"
+
+
+def test_parts_that_cannot_be_equal_are_refused(folders, data, tmp_path):
+    with pytest.raises(ConfigError, match="multiple of 3"):
+        train(config(folders["qwen3"], data, tmp_path / "run", device_batch=3))
+
+
+@pytest.mark.parametrize(
+    ("family", "module", "said"),
+    [
+        ("smolvlm", "smolvlm.processing_smolvlm.num2words", r"a smolvlm.*pip install num2words"),
+        ("qwen3_vl", "qwen3_vl.processing_qwen3_vl.Qwen3VLProcessor.__init__", "a qwen3_vl.*CUDA"),
+    ],
+)
+def test_a_family_without_its_packages_is_named_with_the_remedy(
+    folders, monkeypatch, family, module, said
+):
+    def needs_torchvision(*_, **__):
+        raise ImportError("this needs the torchvision library")
+
+    name = {"smolvlm": "smolvlm", "qwen3_vl": "qwen3"}[family]
+    value = None if module.endswith("num2words") else needs_torchvision
+    monkeypatch.setattr(f"transformers.models.{module}", value)
+    with pytest.raises(ModelError, match=said):
+        open_model(str(folders[name]), None, "cpu", "float32")
+
+
+def test_the_model_is_found_among_flags_and_in_a_preset(tmp_path):
+    preset = tmp_path / "a.toml"
+    preset.write_text('model = "org/name"')
+    assert asked_model([str(preset), "--steps", "2"]) == "org/name"
+    assert asked_model([str(preset), "--model=b/c"]) == "b/c"
+    assert asked_model([]) == "nano"
+
+
+def test_the_preset_has_the_published_figures():
+    preset = VlmSftConfig.model_validate(load_preset(PRESETS / "paper-sft.toml"))
+    assert (preset.learning_rate, preset.batch_size, preset.epochs) == (1e-5, 48, 1.0)
+    assert preset.lora_rank == 0
