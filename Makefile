@@ -14,7 +14,7 @@ APT := libosmesa6 libegl1 libgl1-mesa-dri libgles2 libgl1 ffmpeg
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install system demo check test test-all test-suites bench docs nano clean
+.PHONY: help install system demo check test test-all test-suites bench docs nano trust ablations clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -66,6 +66,27 @@ nano: $(STAMP) system ## train a model from nothing the way of the shipped one (
 	$(BIN)/sole synth --suite worlds --episodes-per-task 105 --seed 2 --out data/worlds-2
 	$(BIN)/sole sft --data data/metaworld data/worlds data/worlds-2 data/agents \
 	  --init runs/nano-2/model --run-dir runs/nano-3 --steps 1600 --learning-rate 8e-4
+
+# Everything that says how far nano can be trusted, into docs/figures.json and docs/results.md. The two
+# small networks see the data sets that nano began with; they are trained once.
+TRUST_DATA ?= data/metaworld data/worlds
+CACHE ?= runs/eval-cache
+trust: $(STAMP) system ## side by side on the test tasks, attacks, calibration; docs/results.md (hours)
+	for kind in rewind classifier; do test -e runs/trust/$$kind/config.json || \
+	  $(BIN)/sole fit $$kind --data $(TRUST_DATA) --episodes 1000 --out runs/trust/$$kind || exit 1; done
+	$(BIN)/sole eval quality --split test --variants --calibration none --cache $(CACHE) \
+	  --against rewind=runs/trust/rewind classifier=runs/trust/classifier \
+	  --prefix trust --out runs/trust/side-by-side.json --figures docs/figures.json
+	$(BIN)/sole calibrate --episodes-per-task 30 --check test --cache $(CACHE) \
+	  --out runs/trust/calibration.json --figures docs/figures.json
+	$(BIN)/sole eval robustness --split test --cache $(CACHE) \
+	  --calibration runs/trust/calibration.json \
+	  --out runs/trust/robustness.json --figures docs/figures.json
+	$(BIN)/sole report quality runs/trust/side-by-side.json --png runs/trust/side-by-side.png
+	$(BIN)/python -m sole.evals.trust_page docs/results.md
+
+ablations: $(STAMP) system ## what each part of the recipe is worth (hours; needs the data sets of make nano)
+	$(BIN)/sole ablate presets/ablation-*.toml --figures docs/figures.json --page docs/ablations.md
 
 check: $(STAMP) ## lint, format, types, import directions, size of functions and files
 	$(BIN)/ruff check src tests

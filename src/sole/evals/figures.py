@@ -6,8 +6,8 @@ instead of ``fill`` lists those that are wrong.
 
 A quote shows the value with as many decimals as it has. One that ends in ``%`` shows a share (0.654
 as 65%); a figure whose unit is already ``%`` or ``percent`` is not multiplied. One that ends in
-``M`` shows millions. A bare ``0`` or ``?`` is a place-holder: filling gives it the decimals of its
-unit.
+``M`` shows millions. ``NAME@low`` and ``NAME@high`` quote the ends of the interval. A bare ``0`` or
+``?`` is a place-holder: filling gives it the decimals of its unit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sole.errors import BadInputError, ConfigError, DataError, SoleError
 from sole.run import git_state, write_atomically
 
 FIGURES = Path("docs/figures.json")
-_QUOTE = re.compile(r"<!--fig:(?P<name>[\w.\-]+)-->(?P<text>.*?)<!--/fig-->")
+_QUOTE = re.compile(r"<!--fig:(?P<name>[\w.\-]+(?:@low|@high)?)-->(?P<text>.*?)<!--/fig-->")
 _NUMBER = re.compile(r"-?\d+(?:\.(?P<decimals>\d+))?")
 
 
@@ -84,9 +84,10 @@ def check_quotes(markdown: str, figures: dict[str, dict[str, Any]]) -> list[str]
     complaints = []
     for quote in _QUOTE.finditer(markdown):
         name, text = quote["name"], quote["text"]
-        if name not in figures:
+        figure = quoted(name, figures)
+        if figure is None:
             complaints.append(f"{name}: no such figure")
-        elif (right := _shown(text, figures[name])) != text:
+        elif (right := _shown(text, figure)) != text:
             complaints.append(f"{name}: shows {text}, measured {right}")
     return complaints
 
@@ -101,12 +102,24 @@ def fill_quotes(markdown: str, figures: dict[str, dict[str, Any]]) -> str:
 
     def put(quote: re.Match[str]) -> str:
         name, text = quote["name"], quote["text"]
-        if name in figures:
-            pattern = _pattern(figures[name]) if text.strip() in {"0", "?"} else text
-            text = _shown(pattern, figures[name])
+        if (figure := quoted(name, figures)) is not None:
+            pattern = _pattern(figure) if text.strip() in {"0", "?"} else text
+            text = _shown(pattern, figure)
         return f"<!--fig:{name}-->{text}<!--/fig-->"
 
     return _QUOTE.sub(put, markdown)
+
+
+def quoted(name: str, figures: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The figure that a quote names, or one end of its interval as a figure; None without one.
+
+    Example:
+        >>> quoted("a@low", {"a": {"value": 0.5, "low": 0.4, "unit": "share"}})["value"]
+        0.4
+    """
+    base, _, end = name.partition("@")
+    figure = figures.get(base)
+    return figure if figure is None or not end else {**figure, "value": figure.get(end)}
 
 
 def _pattern(figure: dict[str, Any]) -> str:

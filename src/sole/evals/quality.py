@@ -33,6 +33,7 @@ from sole.evals.per_episode import (
 from sole.evals.result import Row, result_figures, result_json, summary_table, task_table
 from sole.evals.stepwise import number_metrics, told, word_metrics
 from sole.rewarders.base import RewardModel
+from sole.rewarders.beside import UNCALIBRATED
 from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
 
@@ -46,7 +47,8 @@ class QualityConfig(LabelledConfig):
     split: Literal["test", "dev", "train"] = "test"
     """Which of the suite's tasks."""
     calibration: Path | None = None
-    """A file of sole calibrate, made for this model; its calibrated numbers are measured."""
+    """A file of sole calibrate, made for this model; its calibrated numbers are measured. none:
+    nothing is, for no row; not given: what lies beside each model."""
     controls: bool = True
     """Also measure the ramp, the random walk, the constant 0 and the oracle."""
     against: tuple[str, ...] = ()
@@ -118,10 +120,13 @@ def _competitors(config: QualityConfig) -> dict[str, RewardModel]:
             "chained": {"from_zero_weight": 0.0},
             "fast" if config.think else "think": {"think": not config.think},
         }
-    made = {name: labelled_judge(config.model_copy(update=c)) for name, c in changes.items()}
+    # A calibration is of one way of reading; "none" holds for every row.
+    plain = config.calibration if config.calibration == UNCALIBRATED else None
+    changed = {name: config.model_copy(update=c) for name, c in changes.items()}
+    made = {name: labelled_judge(c, plain) for name, c in changed.items()}
     for name in config.against:
         label, model = _label_of(name)
-        made[label] = labelled_judge(config.model_copy(update={"model": model}))
+        made[label] = labelled_judge(config.model_copy(update={"model": model}), plain)
     return made
 
 

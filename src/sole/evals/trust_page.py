@@ -1,0 +1,175 @@
+"""``python -m sole.evals.trust_page docs/results.md``: the page of everything that was recorded.
+
+Tables of quotes (``<!--fig:NAME-->``), each only where docs/figures.json holds its figures, so the
+page never claims what no command has measured. ``make trust`` measures and then writes it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sole.errors import ConfigError, SoleError
+from sole.evals.attacks import ATTACKS
+from sole.evals.figures import FIGURES, fill_quotes, load_figures
+from sole.evals.refilm import SIM_ATTACKS
+from sole.run import write_atomically
+
+Figures = Mapping[str, Mapping[str, Any]]
+PREFIX = "trust"
+#: Rows of the table: part of the figures' names, and words.
+ROWS = {
+    "": "nano, without words", "think": "nano, with words", "from_zero": "nano, from zero only",
+    "chained": "nano, chained only", "rewind": "ReWiND-style network, same data",
+    "classifier": "success classifier, same data", "ramp": "time ramp", "random": "random walk",
+    "constant": "static: always 0", "oracle": "oracle",
+}  # fmt: skip
+#: Columns: metric, heading, how a number is shown.
+COLUMNS = (
+    ("headline", "headline", "0.00"), ("auc_task", "AUC in a task", "0.00"),
+    ("auc", "AUC", "0.00"), ("fpr_at_recall90", "FPR at recall 0.9", "0.00"),
+    ("spearman", "Spearman", "0.00"), ("mae", "MAE", "0.0"), ("voc_expert", "VOC", "0.00"),
+    ("vroc_expert", "reversed", "0.00"), ("static_rise", "static rise", "0.0"),
+    ("falling_f1", "Falling F1", "0.00"), ("confusion_gap", "confusion gap", "0.0"),
+)  # fmt: skip
+WORDS = (
+    ("parse_rate", "replies that can be read", "0%"),
+    ("hallucination", "false claims", "0%"),
+    ("words_own", "words go the way of their own number", "0%"),
+    ("words_own_kappa", "the same beyond chance (kappa)", "0.00"),
+    ("words_own_opposite", "words go against their number", "0%"),
+    ("words_true", "words go the way of the truth", "0%"),
+    ("words_true_kappa", "the same beyond chance (kappa)", "0.00"),
+    ("coherence", "texts without a contradiction", "0%"),
+    ("progress_error", "progress calibration error, points", "0.0"),
+    ("frame_pearson", "correlation with the truth, all frames", "0.00"),
+)
+#: What vulnerability was aimed at, in percent.
+TARGETS = {"occlusion": 8, "lookalike": 5, "lookalike_sim": 5, "lighting": 6, "lighting_sim": 6,
+           "clutter": 4, "clutter_sim": 4}  # fmt: skip
+CALIBRATE = (
+    ("ece_before", "calibration error as the model says", "0.000"),
+    ("ece_after", "calibration error, calibrated", "0.000"), ("fpr", "false positives", "0%"),
+    ("fpr_bound", "their promised bound", "0%"), ("recall", "successes found", "0%"),
+)  # fmt: skip
+
+
+def trust_page(figures: Figures) -> str:
+    """The page in Markdown; sections whose figures are not recorded are left out.
+
+    Raises:
+        ConfigError: If there is not even the table.
+    """
+    if f"{PREFIX}.headline" not in figures:
+        raise ConfigError(
+            f"{FIGURES}: no figure {PREFIX}.headline; make trust measures it, or sole eval quality "
+            f"--prefix {PREFIX} --figures {FIGURES}"
+        )
+    sections: tuple[Callable[[Figures], list[str]], ...] = (
+        _table, _words, _robustness, _calibration, _redteam,
+    )  # fmt: skip
+    lines = [
+        "# Results: how far nano can be trusted", "",
+        "Written by `make trust` from `docs/figures.json`; what each number means, and how it "
+        "misleads, is in [metrics](metrics.md). Intervals are 95 %.",
+    ]  # fmt: skip
+    for section in sections:
+        found = section(figures)
+        lines += ["", *found] if found else []
+    return fill_quotes("\n".join(lines) + "\n", {k: dict(v) for k, v in figures.items()})
+
+
+def _quote(name: str, form: str, figures: Figures) -> str:
+    """The value, with its interval where there is one; a dash where nothing was recorded."""
+    figure = figures.get(name)
+    if figure is None or figure.get("value") is None:
+        return "-"
+    value = f"<!--fig:{name}-->{form}<!--/fig-->"
+    if figure.get("low") is None or figure.get("high") is None:
+        return value
+    ends = (f"<!--fig:{name}@{end}-->{form}<!--/fig-->" for end in ("low", "high"))
+    return f"{value} [{', '.join(ends)}]"
+
+
+def _command(name: str, figures: Figures) -> list[str]:
+    figure = figures[name]
+    return ["", f"`{figure['command']}`, {figure['date']}."]
+
+
+def _table(figures: Figures) -> list[str]:
+    heads = [head for _, head, _ in COLUMNS]
+    lines = ["## Side by side on the test tasks", "", f"| | {' | '.join(heads)} |"]
+    lines.append("|---" * (len(heads) + 1) + "|")
+    for row, words in ROWS.items():
+        place = f"{PREFIX}.{row}" if row else PREFIX
+        if f"{place}.headline" in figures:
+            cells = [_quote(f"{place}.{name}", form, figures) for name, _, form in COLUMNS]
+            lines.append(f"| {words} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "A ramp says 4 percent more at every frame and never looks: it wins VOC and has no "
+        "headline. The oracle knows the truth.",
+    ]
+    return lines + _command(f"{PREFIX}.headline", figures)
+
+
+def _words(figures: Figures) -> list[str]:
+    place = f"{PREFIX}.think"
+    if f"{place}.hallucination" not in figures:
+        return []
+    lines = ["## What it says", "", "| of its reasoning on the test tasks | |", "|---|---|"]
+    found = [(f"{place}.{name}", words, form) for name, words, form in WORDS]
+    return lines + [f"| {w} | {_quote(n, form, figures)} |" for n, w, form in found if n in figures]
+
+
+def _robustness(figures: Figures) -> list[str]:
+    rows = [a for a in (*ATTACKS, *SIM_ATTACKS) if f"robust.{a}.vulnerability" in figures]
+    if not rows:
+        return []
+    head = "| attack, at strength 1 | vulnerability | target | Spearman changes by |"
+    lines = ["## Disturbed cameras", "", head, "|---|---|---|---|"]
+    for attack in rows:
+        share = _quote(f"robust.{attack}.vulnerability", "0%", figures)
+        change = _quote(f"robust.{attack}.spearman_change", "0.00", figures)
+        target = f"<= {TARGETS[attack]} %" if attack in TARGETS else "-"
+        lines.append(f"| {attack} | {share} | {target} | {change} |")
+    return lines + _command(f"robust.{rows[0]}.vulnerability", figures)
+
+
+def _calibration(figures: Figures) -> list[str]:
+    if "calibrate.fpr" not in figures:
+        return []
+    lines = ["## Calibration", "", "| | test tasks | tasks it was fitted on |", "|---|---|---|"]
+    for name, words, form in CALIBRATE:
+        cells = [_quote(f"calibrate.{part}{name}", form, figures) for part in ("", "fit.")]
+        lines.append(f"| {words} | {cells[0]} | {cells[1]} |")
+    return lines + _command("calibrate.fpr", figures)
+
+
+def _redteam(figures: Figures) -> list[str]:
+    names = ("exploits_per_hour", "exploits_per_100_episodes", "n_exploits", "n_episodes")
+    if "redteam.exploits_per_hour_before" not in figures:
+        return []
+    lines = ["## Red team", "", "| | before hard negatives | after |", "|---|---|---|"]
+    for name in names:
+        cells = [_quote(f"redteam.{name}_{when}", "0.0", figures) for when in ("before", "after")]
+        lines.append(f"| {name.replace('_', ' ')} | {cells[0]} | {cells[1]} |")
+    return lines + _command("redteam.exploits_per_hour_before", figures)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the page to the file that is named."""
+    if len(argv) != 1:
+        raise ConfigError("usage: python -m sole.evals.trust_page PAGE.md")
+    write_atomically(Path(argv[0]), trust_page(load_figures(FIGURES)))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except SoleError as error:
+        sys.stderr.write(f"trust page: {error}\n")
+        raise SystemExit(error.exit_code) from error

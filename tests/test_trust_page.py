@@ -1,0 +1,65 @@
+"""The page of results quotes only what was recorded, and every quote is right."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sole.config import load_preset
+from sole.errors import ConfigError
+from sole.evals import trust_page as page
+from sole.evals.figures import Figure, check_quotes, fill_quotes, load_figures, record_figures
+from sole.redteam.config import RedteamConfig
+from sole.sims.registry import split_of
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    path = tmp_path / "figures.json"
+    record_figures(path, [
+        Figure("trust.headline", 0.7, "", 0.6, 0.8), Figure("trust.mae", 25.7, "points"),
+        Figure("trust.ramp.headline", 0.0, "", 0.0, 0.0),
+        Figure("robust.lookalike_sim.vulnerability", 0.031, "share", 0.01, 0.09),
+    ], "sole eval quality")  # fmt: skip
+    monkeypatch.setattr(page, "FIGURES", path)
+    return path
+
+
+def test_every_quote_of_the_page_is_right(recorded, tmp_path):
+    out = tmp_path / "results.md"
+    assert page.main([str(out)]) == 0
+    text = out.read_text()
+    assert check_quotes(text, load_figures(recorded)) == []
+    assert "<!--fig:trust.headline-->0.70<!--/fig-->" in text
+    assert "<!--fig:trust.headline@low-->0.60<!--/fig-->" in text
+    assert "| lookalike_sim | <!--fig:robust.lookalike_sim.vulnerability-->3%<!--/fig-->" in text
+    assert "| <= 5 % |" in text
+
+
+def test_what_was_not_recorded_is_not_on_the_page(recorded):
+    text = page.trust_page(load_figures(recorded))
+    assert "time ramp" in text
+    assert not any(word in text for word in ("oracle |", "## Calibration", "## Red team"))
+
+
+def test_without_the_table_there_is_no_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "FIGURES", tmp_path / "none.json")
+    with pytest.raises(ConfigError, match="make trust"):
+        page.main([str(tmp_path / "page.md")])
+
+
+def test_an_end_of_an_interval_that_was_not_measured_is_said_to_be_so():
+    figures = {"a": {"value": 0.5, "low": None, "high": 0.6, "unit": "share"}}
+    text = "<!--fig:a@low-->0%<!--/fig--> <!--fig:a@high-->0%<!--/fig-->"
+    filled = "<!--fig:a@low-->not measured<!--/fig--> <!--fig:a@high-->60%<!--/fig-->"
+    assert fill_quotes(text, figures) == filled
+    assert check_quotes("<!--fig:b@low-->1<!--/fig-->", figures) == ["b@low: no such figure"]
+
+
+def test_the_red_teams_preset_attacks_five_training_and_three_test_tasks():
+    preset = RedteamConfig.model_validate(load_preset(ROOT / "presets" / "redteam.toml"))
+    splits = [split_of(task) for task in preset.tasks]
+    assert (splits.count("train"), splits.count("test")) == (5, 3)
+    assert json.loads(preset.model_dump_json())["minutes"] == 60.0
