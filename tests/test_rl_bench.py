@@ -1,5 +1,6 @@
 """The sweep runner: what is run, what is not run again, and what is said about it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from sole.bench import command, plan, pool
 from sole.bench.compare import compare
 from sole.bench.config import RlBenchConfig
+from sole.bench.on_ray import run_all_on_ray
 from sole.bench.outcome import Outcome, read_outcome
 from sole.bench.show import bench_figures, reward_table
 from sole.bench.statistics import interquartile_mean, mean_score, stratified_interval
@@ -25,6 +27,7 @@ from sole.bench.verdict import is_hacked, verdict_of
 from sole.config import load_preset, parse_config
 from sole.errors import ConfigError, DataError
 from sole.run import write_atomically
+from sole.sims import registry
 from sole.sims.registry import task_names
 
 QUICK = settings(max_examples=50, deadline=None)
@@ -301,6 +304,7 @@ def test_table_shows_the_interval(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_killed_sweep_repeats_no_finished_run_and_leaves_no_process(tmp_path):
     first = start_sweep(tmp_path)
     wait_for(lambda: list(tmp_path.glob("runs/*/*/*/result.json")))
@@ -310,7 +314,7 @@ def test_a_killed_sweep_repeats_no_finished_run_and_leaves_no_process(tmp_path):
     finished = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*/*/result.json")}
     metrics = {p: (p.parent / "metrics.jsonl").read_bytes() for p in finished}
     assert len(finished) < 3
-    assert start_sweep(tmp_path).wait(timeout=200) == 0
+    assert start_sweep(tmp_path).wait(timeout=800) == 0
     assert len(list(tmp_path.glob("runs/*/*/*/result.json"))) == 3
     assert {p: p.stat().st_mtime_ns for p in finished} == finished
     assert {p: (p.parent / "metrics.jsonl").read_bytes() for p in finished} == metrics
@@ -320,17 +324,84 @@ def test_a_killed_sweep_repeats_no_finished_run_and_leaves_no_process(tmp_path):
         assert rounds == list(range(4, 17, 4)), "an episode was trained twice or not at all"
 
 
-def start_sweep(folder: Path) -> subprocess.Popen:
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_sweep_over_ray_runs_everything_and_repeats_nothing(tmp_path):
+    pytest.importorskip("ray")
+    assert start_sweep(tmp_path, "--ray", "--jobs", "2").wait(timeout=800) == 0
+    finished = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*/*/result.json")}
+    assert len(finished) == 3
+    assert start_sweep(tmp_path, "--ray").wait(timeout=800) == 0
+    assert {p: p.stat().st_mtime_ns for p in finished} == finished
+
+
+def test_ray_that_is_not_installed_is_named_with_its_command(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'sole-rewards\[ray\]'"):
+        run_all_on_ray(plan.plan_runs(bench(tmp_path)), 1)
+
+
+def test_nothing_that_is_missing_needs_no_ray(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for run in plan.plan_runs(bench(tmp_path)):
+        finish(run)
+    flags = ["--tasks", *TASKS, "--rewards", "nano", "oracle", "--seeds", "2", "--episodes", "8"]
+    assert command.main(["rl", *flags, "--out", str(tmp_path), "--ray"]) == 0
+    assert "simulate" in capsys.readouterr().out
+
+
+def test_a_run_of_an_older_version_is_still_finished(tmp_path):
+    run = plan.plan_runs(bench(tmp_path))[0]
+    finish(run)
+    path = run.run_dir / plan.RESULT_FILE
+    found = json.loads(path.read_text())
+    del found["config"]["picture_px"]
+    path.write_text(json.dumps(found))
+    assert plan.finished_as(run) is not None
+
+
+def test_runs_of_a_suite_that_is_not_installed_are_named_and_the_others_go_on(tmp_path):
+    absent = dataclasses.replace(registry.SUITES["robosuite"], modules=("no_such_simulator",))
+    runs = plan.plan_runs(bench(tmp_path, tasks=("robosuite/Lift", "metaworld/push"), seeds=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.SUITES, "robosuite", absent)
+        found = pool.not_installed(runs)
+    assert {f.run.env for f in found} == {"robosuite/Lift"}
+    assert all("pip install" in f.reason for f in found)
+
+
+@pytest.mark.parametrize("name", ["bench-pixels", "bench-suites"])
+def test_the_other_presets_name_test_tasks_and_valid_settings(tmp_path, name):
+    path = Path(__file__).parents[1] / "presets" / f"{name}.toml"
+    config = parse_config(RlBenchConfig, [str(path), "--out", str(tmp_path)], "sole bench rl")
+    assert set(config.tasks) <= set(task_names("test"))
+    assert len(plan.plan_runs(config)) == len(config.tasks) * 2 * config.seeds
+
+
+def test_the_last_policy_is_reported_on_other_layouts_but_is_no_point_of_the_curve(tmp_path):
+    run = plan.plan_runs(bench(tmp_path))[0]
+    finish(run)
+    chosen = {**eval_line(8, 0.75, 0.8), "chosen_episode": 4}
+    with (run.run_dir / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(chosen) + "\n")
+    outcome, points = read_outcome(run)
+    assert outcome.true_success == 0.75
+    assert [p.true_success for p in points] == [0.5, 1.0]
+
+
+def start_sweep(folder: Path, *flags_of_its_own: str) -> subprocess.Popen:
     flags = ["--tasks", "fake_env:PointEnv", "--rewards", "constant:50", "--seeds", "3"]
     more = ["n_envs=4", "random_episodes=4", "updates_per_episode=20", "batch_size=32"]
     more += ["eval_episodes=4", "checkpoint_every=4"]
     command = [sys.executable, "-m", "sole.cli", "bench", "rl", *flags, "--episodes", "16"]
     places = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
-    return subprocess.Popen([*command, "--settings", *more, "--out", str(folder)], env=environment)
+    return subprocess.Popen(
+        [*command, "--settings", *more, "--out", str(folder), *flags_of_its_own], env=environment
+    )
 
 
-def wait_for(what, seconds: float = 200.0) -> None:
+def wait_for(what, seconds: float = 400.0) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "nothing happened"

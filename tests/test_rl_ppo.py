@@ -169,7 +169,7 @@ def test_a_continued_run_ends_like_an_unbroken_one(tmp_path, random_episodes):
     assert comparable(tmp_path / "whole") == comparable(tmp_path / "broken")
 
 
-def stop_after(settings, rounds: int) -> None:
+def stop_after(settings, rounds: int, envs=None) -> None:
     """End the run in the middle of a round, as a kill would."""
 
     class Power(PixelJudge):
@@ -183,7 +183,7 @@ def stop_after(settings, rounds: int) -> None:
             return super().score(episodes)
 
     with pytest.raises(KeyboardInterrupt):
-        train(settings, envs=points(), model=Power(0.0))
+        train(settings, envs=envs or points(), model=Power(0.0))
 
 
 def weights(folder: Path) -> bytes:

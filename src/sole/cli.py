@@ -19,6 +19,7 @@ VERBS = {
     "fit": ("sole.train.fit", "train a small reward model on own videos, in minutes"),
     "rlvr": ("sole.train.rlvr", "train a reward model on by rewards that the truth can check"),
     "rl": ("sole.rl.train", "train a policy on a reward model's judgement alone"),
+    "refine": ("sole.refine.command", "clone an expert, then improve by judged rewards alone"),
     "bench": ("sole.bench.command", "train with several reward models and compare them"),
     "eval": ("sole.evals.quality", "measure a reward model against the truth"),
     "report": ("sole.review.command", "a page of what was measured; how two results differ"),

@@ -53,15 +53,22 @@ def _make_folder(folder: Path) -> None:
 
 
 def _run_missing(config: RlBenchConfig) -> int:
+    from sole.bench.on_ray import run_all_on_ray
     from sole.bench.plan import plan_runs, unfinished
-    from sole.bench.pool import run_all
+    from sole.bench.pool import not_installed, run_all
 
     runs = plan_runs(config)
     missing = unfinished(runs)
     stderr.print(f"{len(runs)} runs, {len(runs) - len(missing)} finished before")
-    done = len(runs) - len(missing)
+    impossible = [] if config.ray else not_installed(missing)  # a cluster may have what we lack
+    missing = [run for run in missing if run not in [failure.run for failure in impossible]]
+    done = len(runs) - len(missing) - len(impossible)
     with progress_bar("runs", total=len(runs), completed=done) as advance:
-        failures = run_all(missing, config.jobs, advance=advance)
+        if config.ray and missing:
+            failures = run_all_on_ray(missing, config.jobs, advance=advance)
+        else:
+            failures = run_all(missing, config.jobs, advance=advance)
+    failures = [*impossible, *failures]
     for failure in failures:
         stderr.print(f"{failure.run.run_dir}: {failure.reason}", markup=False, soft_wrap=True)
     return len(failures)

@@ -13,6 +13,7 @@ from sole.bench.outcome import Outcome
 from sole.bench.statistics import interquartile_mean, mean_score, stratified_interval
 from sole.bench.verdict import SOLVED_AT, Verdict, verdict_of
 from sole.evals.output import finite
+from sole.rl.clock import PARTS
 
 ORACLE = "oracle"
 Interval = tuple[float, float, float]
@@ -50,6 +51,7 @@ class RewardRow:
     score_share: float
     minutes: float
     minutes_to_50: float | None
+    seconds_per_1000_steps: dict[str, float]
 
     @property
     def hacked_share(self) -> float:
@@ -137,4 +139,9 @@ def _reward_row(reward: str, outcomes: Sequence[Outcome], rows: Sequence[TaskRow
         sum(o.reward_model_s for o in runs) / total_s if total_s else 0.0,
         float(np.mean([o.minutes for o in runs])),
         _median_reached([o.minutes_to_50 for o in runs]),
+        {part: _mean_of([o.seconds_per_1000_steps[part] for o in runs]) for part in PARTS},
     )  # fmt: skip
+
+
+def _mean_of(values: Sequence[float]) -> float:
+    return float(np.mean(values))

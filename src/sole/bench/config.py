@@ -30,6 +30,9 @@ class RlBenchConfig(Config):
     """The smallest of them."""
     jobs: int = Field(1, gt=0)
     """Runs at a time; each one is a process with one thread."""
+    ray: bool = False
+    """Run over Ray: on the cluster that RAY_ADDRESS names (the folder must be one that all its
+    machines share), or on this machine with `jobs` CPUs."""
     episodes: int | None = Field(None, gt=0)
     """Training episodes of a run (the budget of a suite, below, goes before it)."""
     max_minutes: float | None = Field(None, gt=0)

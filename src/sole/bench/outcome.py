@@ -13,10 +13,8 @@ from sole.bench.verdict import SOLVED_AT, is_hacked
 from sole.errors import DataError
 from sole.evals.output import write_table
 from sole.report.run_data import read_metrics
+from sole.rl.clock import PARTS
 from sole.rl.config import RlConfig
-
-#: Parts of a round's time; evaluation is the benchmark's own and no part of learning.
-_PARTS = ("sim", "render", "collect", "reward_model", "learn")
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,12 @@ class Outcome:
         return self.task.partition("/")[0]
 
     @property
+    def seconds_per_1000_steps(self) -> dict[str, float]:
+        """Where the time of 1,000 environment steps went."""
+        steps = max(self.env_steps, 1)
+        return {part: 1000 * getattr(self, f"{part}_s") / steps for part in PARTS}
+
+    @property
     def score_share(self) -> float:
         """Share of the training time that the reward model took."""
         return self.reward_model_s / (60 * self.minutes) if self.minutes else 0.0
@@ -108,7 +112,7 @@ def read_outcome(run: RlConfig) -> tuple[Outcome, list[Point]]:
     points = _points(run, lines)
     tail = rounds[-max(1, len(rounds) // 10) :]
     reached = next((p for p in points if p.true_success >= SOLVED_AT), None)
-    seconds = {part: _total(rounds, f"{part}_seconds") for part in _PARTS}
+    seconds = {part: _total(rounds, f"{part}_seconds") for part in PARTS}
     judged = last.get("judged_success")
     outcome = Outcome(
         run.env, run.reward, run.seed, run.algorithm, run.observation, run.reward_form,
@@ -141,8 +145,8 @@ def _points(run: RlConfig, lines: Sequence[Mapping[str, Any]]) -> list[Point]:
     points, seconds = [], 0.0
     for line in lines:
         if line["kind"] == "episodes":
-            seconds += sum(line.get(f"{part}_seconds", 0.0) for part in _PARTS)
-        else:
+            seconds += sum(line.get(f"{part}_seconds", 0.0) for part in PARTS)
+        elif "chosen_episode" not in line:  # a policy of before, on other layouts
             success = line["true_success"], line.get("judged_success")
             step, minutes = int(line["step"]), seconds / 60
             points.append(Point(run.env, run.reward, run.seed, step, minutes, *success))

@@ -81,10 +81,13 @@ def finished_as(run: RlConfig) -> Finished | None:
     if not path.exists():
         return None
     found: Finished = json.loads(path.read_text())
-    return found if _compared(found["config"]) == _compared(run.model_dump(mode="json")) else None
+    # A run of an older version had none of the newer settings, so it had their defaults.
+    settings = RlConfig.model_validate(found["config"])
+    return found if _compared(settings) == _compared(run) else None
 
 
-def _compared(settings: dict[str, Any]) -> dict[str, Any]:
+def _compared(run: RlConfig) -> dict[str, Any]:
+    settings = run.model_dump(mode="json")
     return {k: v for k, v in settings.items() if k not in _NOT_COMPARED}
 
 

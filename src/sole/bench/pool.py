@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sole.bench.plan import finished_as, write_plan
 from sole.rl.config import RlConfig
+from sole.sims.registry import SUITES
 
 _POLL_S = 0.1
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -24,6 +25,17 @@ class Failure:
 
     run: RlConfig
     reason: str
+
+
+def not_installed(runs: Sequence[RlConfig]) -> list[Failure]:
+    """Those whose simulator is not on this machine, each with the command that installs it."""
+    reasons = {
+        name: f"{name} is not installed: {suite.install}"
+        for name, suite in SUITES.items()
+        if not suite.installed()
+    }
+    suites = [(run, run.env.partition("/")[0]) for run in runs]
+    return [Failure(run, reasons[suite]) for run, suite in suites if suite in reasons]
 
 
 Start = Callable[[RlConfig], "subprocess.Popen[bytes]"]
@@ -63,7 +75,7 @@ def run_all(
                 _close(process)
                 advance(1)
                 if process.returncode or finished_as(run) is None:
-                    failures.append(Failure(run, _last_words(run.run_dir, process.returncode)))
+                    failures.append(Failure(run, last_words(run.run_dir, process.returncode)))
     finally:
         for _, process in running:
             process.kill()
@@ -77,7 +89,8 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _last_words(folder: Path, code: int | None) -> str:
+def last_words(folder: Path, code: int | None) -> str:
+    """The last line of a run's log, or its exit code."""
     path = folder / "log.txt"
     text = path.read_text(errors="replace") if path.exists() else ""
     lines = [line for line in text.splitlines() if line.strip()]

@@ -10,12 +10,14 @@ from rich.table import Table
 from sole.bench.compare import Comparison, Interval, RewardRow, TaskRow
 from sole.console import stdout
 from sole.evals.figures import Figure
+from sole.rl.clock import PARTS
 
 
 def show(comparison: Comparison, n_planned: int, folder: Path) -> None:
     """Print both tables, and where everything lies."""
     stdout.print(reward_table(comparison))
     stdout.print(task_table(comparison))
+    stdout.print(cost_table(comparison))
     n = len(comparison.outcomes)
     stdout.print(
         f"{n} of {n_planned} runs. Runs, tables and plots: {folder}", markup=False, soft_wrap=True
@@ -34,6 +36,18 @@ def reward_table(comparison: Comparison) -> Table:
             _interval(row.iqm), _interval(row.mean), f"{row.n_hacked}/{row.n_runs}",
             f"{row.minutes:.1f}", _number(row.minutes_to_50, 1), f"{row.score_share:.0%}",
         )  # fmt: skip
+    return table
+
+
+def cost_table(comparison: Comparison) -> Table:
+    """Where the time went."""
+    table = Table(title="seconds of training per 1,000 environment steps, mean over runs")
+    table.add_column("reward", no_wrap=True)
+    for name in ("simulate", "render", "act", "score", "learn", "all"):
+        table.add_column(name, justify="right")
+    for row in comparison.rewards:
+        parts = [row.seconds_per_1000_steps[part] for part in PARTS]
+        table.add_row(row.reward, *(f"{s:.1f}" for s in [*parts, sum(parts)]))
     return table
 
 
@@ -104,6 +118,10 @@ def _of_reward(row: RewardRow, prefix: str) -> list[Figure]:
         Figure(f"{prefix}hacked_share", row.hacked_share, "share"),
         Figure(f"{prefix}score_share_of_wall", row.score_share, "share"),
         Figure(f"{prefix}minutes_to_50", reached, "minutes"),
+        *(
+            Figure(f"{prefix}s_per_1000_steps_{name}", row.seconds_per_1000_steps[part], "s")
+            for part, name in zip(PARTS, ("sim", "render", "act", "score", "learn"), strict=True)
+        ),
     ]
 
 

@@ -1,4 +1,6 @@
-"""Stable-Baselines3's SAC, driven from outside: we decide when transitions enter its buffer.
+"""Stable-Baselines3's off-policy algorithms, driven from outside; here SAC.
+
+We decide when transitions enter the buffer.
 
 SB3's own ``learn`` wants the reward at every step; ours arrives when an episode has been judged. So
 the loop acts with the policy, holds a roll-out back until its rewards are in, stores it whole and
@@ -8,6 +10,7 @@ then calls SB3's unmodified ``train``.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.rl.envs import Observation, Rollout
@@ -76,7 +80,108 @@ class Spaces(gymnasium.Env[Any, Any]):
         self.action_space = action_space
 
 
-class SacAgent:
+class ReplayAgent:
+    """An off-policy algorithm of SB3 whose rewards are held back.
+
+    Args:
+        engine: With a :class:`RelabelledBuffer`; it is never asked to ``learn``.
+    """
+
+    off_policy = True
+
+    def __init__(self, engine: OffPolicyAlgorithm):
+        self.engine = engine
+        self.engine.set_logger(Logger(None, []))
+        self.scaling = Scaling()
+        self.n_updates = 0
+
+    def act(self, observations: list[Observation], *, deterministic: bool) -> np.ndarray:
+        """Actions ``(n, A)`` for a batch of observations."""
+        batch = self.scaling.batch(observations)
+        return self.engine.predict(batch, deterministic=deterministic)[0]
+
+    def store(self, rollout: Rollout, rewards: np.ndarray) -> None:
+        """Put a judged episode into the buffer; its end is a time limit, so values bootstrap."""
+        self.store_steps(rollout.observations, np.stack(rollout.actions), rewards)
+
+    def store_steps(
+        self,
+        observations: Sequence[Observation],
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        *,
+        completed: bool = False,
+    ) -> None:
+        """The same from its parts; ``completed`` says that nothing follows its end."""
+        scaled = [self.scaling(o) for o in observations]
+        self._buffer.add_episode(scaled, actions, rewards, completed=completed)
+
+    def schedule(self, remaining: float) -> None:
+        """Prepare for acting when this share of the run is still to come; here nothing."""
+
+    def learn(self, n_updates: int, *, remaining: float = 1.0) -> None:
+        """Run SB3's own training for this many gradient steps; with nothing stored, do nothing.
+
+        Args:
+            n_updates: Gradient steps.
+            remaining: Share of the run still to come; the learning rate falls with it.
+        """
+        self.engine._current_progress_remaining = remaining
+        if self._buffer.size() == 0:  # every episode so far was dropped
+            return
+        self.engine.train(gradient_steps=n_updates, batch_size=self.engine.batch_size)
+        self.n_updates += n_updates
+
+    @property
+    def _buffer(self) -> Any:
+        return self.engine.replay_buffer
+
+    @property
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        policy: Any = self.engine.policy
+        return {"actor": policy.actor.optimizer, "critic": policy.critic.optimizer}
+
+    @property
+    def _own_tensors(self) -> dict[str, torch.Tensor]:
+        """What the algorithm learns beside its policy's networks."""
+        return {}
+
+    def save_policy(self, folder: Path) -> None:
+        """Write what acting needs: networks and scaling."""
+        weights = {**self.engine.policy.state_dict(), **self._own_tensors}
+        save_tensors(folder / "policy.safetensors", weights)
+        self.scaling.save(folder)
+
+    def load_policy(self, folder: Path) -> None:
+        """Put back what :meth:`save_policy` wrote."""
+        weights = load_file(folder / "policy.safetensors")
+        with torch.no_grad():
+            for name, tensor in self._own_tensors.items():
+                tensor.copy_(weights.pop(name))
+        self.engine.policy.load_state_dict(weights)
+        self.scaling.load(folder)
+
+    def save(self, folder: Path) -> None:
+        """Write networks, optimisers and buffer, none of it as pickle."""
+        self.save_policy(folder)
+        for name, optimizer in self._optimizers.items():
+            save_optimizer(folder / f"optimizer_{name}.safetensors", optimizer)
+        np.savez(folder / "buffer.npz", **_buffer_arrays(self._buffer))  # type: ignore[arg-type]
+        counts = {"n_updates": self.n_updates, "sb3_n_updates": self.engine._n_updates}
+        (folder / "agent.json").write_text(json.dumps(counts))
+
+    def load(self, folder: Path) -> None:
+        """Put back what :meth:`save` wrote."""
+        self.load_policy(folder)
+        for name, optimizer in self._optimizers.items():
+            load_optimizer(folder / f"optimizer_{name}.safetensors", optimizer)
+        with np.load(folder / "buffer.npz", allow_pickle=False) as arrays:
+            _restore_buffer(self._buffer, dict(arrays))
+        counts = json.loads((folder / "agent.json").read_text())
+        self.n_updates, self.engine._n_updates = counts["n_updates"], counts["sb3_n_updates"]
+
+
+class SacAgent(ReplayAgent):
     """SAC with held-back rewards.
 
     Args:
@@ -87,8 +192,6 @@ class SacAgent:
         learning_rate: Adam's at the start of the run.
         settings: Passed to SB3's SAC (gamma, tau, batch_size ...).
     """
-
-    off_policy = True
 
     def __init__(
         self,
@@ -111,77 +214,17 @@ class SacAgent:
             learning_rate=lambda remaining: learning_rate * max(remaining, 0.1),
             **settings,
         )
-        self.sac.set_logger(Logger(None, []))
-        self.scaling = Scaling()
-        self.n_updates = 0
-
-    def act(self, observations: list[Observation], *, deterministic: bool) -> np.ndarray:
-        """Actions ``(n, A)`` for a batch of observations."""
-        batch = self.scaling.batch(observations)
-        return self.sac.predict(batch, deterministic=deterministic)[0]
-
-    def store(self, rollout: Rollout, rewards: np.ndarray) -> None:
-        """Put a judged episode into the buffer; its end is a time limit, so values bootstrap."""
-        observations = [self.scaling(o) for o in rollout.observations]
-        self._buffer.add_episode(observations, np.stack(rollout.actions), rewards)
-
-    def learn(self, n_updates: int, *, remaining: float = 1.0) -> None:
-        """Run SB3's own training for this many gradient steps; with nothing stored, do nothing.
-
-        Args:
-            n_updates: Gradient steps.
-            remaining: Share of the run still to come; the learning rate falls with it.
-        """
-        self.sac._current_progress_remaining = remaining
-        if self._buffer.size() == 0:  # every episode so far was dropped
-            return
-        self.sac.train(gradient_steps=n_updates, batch_size=self.sac.batch_size)
-        self.n_updates += n_updates
+        super().__init__(self.sac)
 
     @property
-    def _buffer(self) -> Any:
-        return self.sac.replay_buffer
-
-    @property
-    def _entropy_weight(self) -> torch.Tensor:
+    def _own_tensors(self) -> dict[str, torch.Tensor]:
         assert self.sac.log_ent_coef is not None
-        return self.sac.log_ent_coef
+        return {"log_ent_coef": self.sac.log_ent_coef.detach()}
 
     @property
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        sac = self.sac
-        assert sac.ent_coef_optimizer is not None
-        return {
-            "actor": sac.actor.optimizer,
-            "critic": sac.critic.optimizer,
-            "entropy": sac.ent_coef_optimizer,
-        }
-
-    def save(self, folder: Path) -> None:
-        """Write networks, optimisers and buffer, none of it as pickle."""
-        weights = dict(self.sac.policy.state_dict())
-        weights["log_ent_coef"] = self._entropy_weight.detach()
-        save_tensors(folder / "policy.safetensors", weights)
-        for name, optimizer in self._optimizers.items():
-            save_optimizer(folder / f"optimizer_{name}.safetensors", optimizer)
-        np.savez(folder / "buffer.npz", **_buffer_arrays(self._buffer))  # type: ignore[arg-type]
-        self.scaling.save(folder)
-        counts = {"n_updates": self.n_updates, "sb3_n_updates": self.sac._n_updates}
-        (folder / "agent.json").write_text(json.dumps(counts))
-
-    def load(self, folder: Path) -> None:
-        """Put back what :meth:`save` wrote."""
-        weights = load_file(folder / "policy.safetensors")
-        with torch.no_grad():
-            self._entropy_weight.copy_(weights.pop("log_ent_coef"))
-        self.sac.policy.load_state_dict(weights)
-        for name, optimizer in self._optimizers.items():
-            load_optimizer(folder / f"optimizer_{name}.safetensors", optimizer)
-        with np.load(folder / "buffer.npz", allow_pickle=False) as arrays:
-            _restore_buffer(self._buffer, dict(arrays))
-        self.scaling.load(folder)
-        counts = json.loads((folder / "agent.json").read_text())
-        self.n_updates, self.sac._n_updates = counts["n_updates"], counts["sb3_n_updates"]
+        assert self.sac.ent_coef_optimizer is not None
+        return {**super()._optimizers, "entropy": self.sac.ent_coef_optimizer}
 
 
 def reseed(seed: int, number: int) -> None:
@@ -195,12 +238,14 @@ def reseed(seed: int, number: int) -> None:
 
 
 _ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+#: Those that only some of our buffers have.
+_OWN_ARRAYS = ("discounts",)
 
 
 def _buffer_arrays(buffer: Any) -> dict[str, np.ndarray]:
     end = buffer.buffer_size if buffer.full else buffer.pos
     arrays: dict[str, np.ndarray] = {"pos": np.array([buffer.pos, int(buffer.full)])}
-    for name in _ARRAYS:
+    for name in (*_ARRAYS, *(n for n in _OWN_ARRAYS if hasattr(buffer, n))):
         value = getattr(buffer, name)
         parts = value if isinstance(value, dict) else {"": value}
         arrays |= {f"{name}/{key}": part[:end] for key, part in parts.items()}

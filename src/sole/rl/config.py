@@ -11,7 +11,7 @@ from sole.config import Config
 
 
 class RlConfig(Config):
-    """Train a policy with SAC or PPO; its only reward is what the reward model judges."""
+    """Train a policy with SAC, PPO or DrQ-v2; its only reward is what the reward model judges."""
 
     env: str
     """Task by full name, for example metaworld/faucet-close, or my_package:make_env, a function of
@@ -19,7 +19,9 @@ class RlConfig(Config):
     run_dir: Path
     """Where metrics, checkpoints and roll-outs go; an interrupted run there is continued."""
     reward: str = "nano"
-    """nano, a checkpoint folder, oracle, ramp, random or constant:VALUE."""
+    """Any reward model that `sole models list` shows: nano, a folder of sole sft or sole fit, the
+    address of a sole serve, a model on Hugging Face, METHOD:MODEL, openai:ADDRESS#MODEL, or a
+    control: oracle, ramp, random, constant:PERCENT."""
     task: str | None = None
     """A wording that replaces the task's own sentence."""
     views: str | None = None
@@ -27,10 +29,15 @@ class RlConfig(Config):
     a key of the observation, render, or render:CAMERA."""
     max_steps: int | None = Field(default=None, gt=0)
     """Decisions of an episode in an environment of yours; its own time limit where it has one."""
-    algorithm: Literal["sac", "ppo"] = "sac"
-    """SAC learns from all episodes so far, PPO from each round once."""
-    observation: Literal["state", "pixels"] = "state"
-    """What the policy sees: the state vector, or two pictures and proprioception."""
+    algorithm: Literal["sac", "ppo", "drqv2"] = "sac"
+    """SAC and DrQ-v2 (pictures only) learn from all episodes so far, PPO from each round once."""
+    observation: Literal["state", "pixels", "eye"] = "state"
+    """What the policy sees: the state vector; its views and proprioception; or what the frozen eye
+    of nano makes of the views, and proprioception (one encoding instead of a trained one)."""
+    picture_px: int = Field(default=48, ge=8)
+    """With pixels: side of the pictures that the policy sees; larger ones are shrunk."""
+    eye_grid: int = Field(default=3, ge=1, le=6)
+    """With eye: the features of a picture are averaged within grid x grid cells."""
     episodes: int = Field(default=400, gt=0)
     """Training episodes in all."""
     n_envs: int = Field(default=8, gt=0)
@@ -44,6 +51,12 @@ class RlConfig(Config):
     """SAC's gradient steps per training episode."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's, for actor, critic and entropy; falls linearly to a tenth over the run."""
+    tau: float = Field(default=0.005, gt=0, le=1)
+    """SAC and DrQ-v2: share of the new critic in the delayed one at each gradient step."""
+    n_step: int = Field(default=3, gt=0)
+    """DrQ-v2: decisions whose rewards are added before the critic's estimate takes over."""
+    shift_px: int = Field(default=2, ge=0)
+    """DrQ-v2: largest random shift of a picture."""
     epochs: int = Field(default=10, gt=0)
     """PPO's passes over a round."""
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
@@ -81,10 +94,25 @@ class RlConfig(Config):
     stale_rounds: int = Field(default=1, ge=0)
     """With --asynchronous: a judgement is taken in this many rounds later (0: waited for at once).
     PPO learns from its newest round only and needs 0."""
+    copies: int = Field(default=1, gt=0)
+    """Judge each film this many times, shifted and recoloured a little; the mean counts, and how
+    far they are apart is the uncertainty."""
+    jury: tuple[str, ...] = ()
+    """More reward models that judge each film; as for the copies, the mean counts."""
+    caution: float = Field(default=0.0, ge=0)
+    """Reward the judged progress less this many times its uncertainty (of the read-out, or between
+    copies and jury)."""
+    gate_points: float | None = Field(default=None, gt=0)
+    """A moment whose uncertainty is larger keeps the progress of the last certain moment."""
     judged_success_at: float = Field(default=0.5, gt=0, lt=1)
     """An episode counts as judged successful when its success probability ever reaches this."""
     eval_episodes: int = Field(default=20, gt=0)
     """Episodes of each evaluation (fixed layouts, truth only)."""
+    keep: Literal["last", "judged"] = "last"
+    """The policy that a run ends with: the last one, or that of the evaluation that was judged best
+    (success, then progress; never by the truth), evaluated once more on other layouts."""
+    plateau: int | None = Field(default=None, gt=0)
+    """Stop when this many evaluations in a row were not judged better than the best before."""
     eval_deterministic: bool = True
     """Evaluate the mean action, as is usual; without it actions are sampled, as in exploration."""
     eval_every: int = Field(default=96, gt=0)

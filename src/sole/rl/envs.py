@@ -8,7 +8,7 @@ The truth is read by :class:`TruthRecorder`, which only reports and the oracle u
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,10 +20,12 @@ from gymnasium.spaces import Box, Dict
 from sole.data.episode import Episode, Facts, Truth
 from sole.errors import ConfigError, SimError
 from sole.protocol.chain import scored_frames
+from sole.protocol.composite import fit_tile
 from sole.sims.base import TaskEnv
 
 Observation = Any  # float32 vector, or a dict of pictures and proprioception
 Act = Callable[[list[Observation]], np.ndarray]
+See = Callable[[list[Observation]], Sequence[Observation]]
 #: Where the info of an episode's last step holds its :class:`Episode` (SB3 owns the key "episode").
 FINISHED = "finished_episode"
 
@@ -108,8 +110,10 @@ def pictured_moments(episode: Episode) -> tuple[np.ndarray, int]:
     return frames, n_moments
 
 
-def observation_space(env: TaskEnv, kind: str) -> gymnasium.Space[Any]:
-    """The space the policy sees: the state vector, or two pictures and proprioception."""
+def observation_space(
+    env: TaskEnv, kind: str, picture_px: int | None = None
+) -> gymnasium.Space[Any]:
+    """The space the policy sees: the state vector, or its pictures and proprioception."""
     if kind == "state":
         if env.observation_space.shape == (0,):
             raise ConfigError(
@@ -119,11 +123,17 @@ def observation_space(env: TaskEnv, kind: str) -> gymnasium.Space[Any]:
     env.reset(seed=0)
     spaces: dict[str, gymnasium.Space[Any]] = {}
     for name, picture in env.views().items():
-        height, width, _ = picture.shape
-        spaces[name] = Box(0, 255, (3, height, width), np.uint8)
+        spaces[name] = Box(0, 255, _channels_first(picture, picture_px).shape, np.uint8)
     if env.proprio().size:
         spaces["proprio"] = Box(-np.inf, np.inf, env.proprio().shape, np.float32)
     return Dict(spaces)
+
+
+def _channels_first(picture: np.ndarray, picture_px: int | None) -> np.ndarray:
+    """A picture as a policy sees it; one that is larger than ``picture_px`` is shrunk to it."""
+    if picture_px is not None and max(picture.shape[:2]) > picture_px:
+        picture = fit_tile(picture, picture_px)
+    return picture.transpose(2, 0, 1)
 
 
 class AgentEnv(gymnasium.Env[Any, np.ndarray]):
@@ -138,6 +148,7 @@ class AgentEnv(gymnasium.Env[Any, np.ndarray]):
         kind: ``state``, or ``pixels``: a dict of the views, channel first, and ``proprio``.
         every: Keep pictures for the reward model every this many decisions, and at the end.
         task: A wording that replaces the task's own sentence.
+        picture_px: Side of the pictures that the policy sees; the film keeps theirs.
     """
 
     def __init__(
@@ -147,15 +158,17 @@ class AgentEnv(gymnasium.Env[Any, np.ndarray]):
         *,
         every: int = 1,
         task: str | None = None,
+        picture_px: int | None = None,
     ):
         self.task_env, self.kind, self._task = env, kind, task
+        self._picture_px = picture_px
         self.action_space = env.action_space
         self._moments = [int(t) for t in scored_frames(env.max_steps + 1, every)]
 
     @cached_property
     def observation_space(self) -> gymnasium.Space[Any]:  # type: ignore[override]
         """What the policy sees; found once, since pictures must be rendered for it."""
-        return observation_space(self.task_env, self.kind)
+        return observation_space(self.task_env, self.kind, self._picture_px)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -204,7 +217,7 @@ class AgentEnv(gymnasium.Env[Any, np.ndarray]):
             self._views.append(views)
         if not pixels:
             return np.asarray(observation, np.float32)
-        pictures = {name: picture.transpose(2, 0, 1) for name, picture in views.items()}
+        pictures = {n: _channels_first(picture, self._picture_px) for n, picture in views.items()}
         proprio = self.task_env.proprio()
         return {**pictures, "proprio": proprio} if proprio.size else pictures
 
@@ -217,6 +230,8 @@ def roll_out(
     kind: str = "state",
     every: int = 1,
     task: str | None = None,
+    picture_px: int | None = None,
+    see: See | None = None,
 ) -> list[Rollout]:
     """Run one episode in each env, in lock-step so that the policy sees one batch per step.
 
@@ -227,23 +242,29 @@ def roll_out(
         kind: ``state`` or ``pixels``.
         every: Keep pictures every this many decisions (pixels are rendered at every one).
         task: A wording that replaces the task's own sentence.
+        picture_px: Side of the pictures that the policy sees.
+        see: What the policy sees in place of the observations of all envs at one moment.
     """
-    agents = [AgentEnv(env, kind, every=every, task=task) for env in envs]
+    agents = [AgentEnv(env, kind, every=every, task=task, picture_px=picture_px) for env in envs]
     recorders = [TruthRecorder() if has_truth(env) else None for env in envs]
-    seen = [[a.reset(seed=seed)[0]] for a, seed in zip(agents, seeds, strict=True)]
+    began = [agent.reset(seed=seed)[0] for agent, seed in zip(agents, seeds, strict=True)]
+    seen = [[one] for one in (see(began) if see else began)]
     taken: list[list[np.ndarray]] = [[] for _ in envs]
     drawn: list[list[np.ndarray]] = [[] for _ in envs]
     _look(recorders, envs)
     films: list[Episode] = []
     for _ in range(envs[0].max_steps):
         wanted = np.asarray(act([s[-1] for s in seen]), np.float32)
+        now = []
         for k, agent in enumerate(agents):
             action = _within(wanted[k], agent.action_space)
             observation, *_, info = agent.step(action)
-            seen[k].append(observation)
+            now.append(observation)
             taken[k].append(action)
             drawn[k].append(wanted[k])
             films += info.values()
+        for past, one in zip(seen, see(now) if see else now, strict=True):
+            past.append(one)
         _look(recorders, envs)
     return [
         Rollout(

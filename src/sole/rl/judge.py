@@ -9,6 +9,7 @@ import numpy as np
 
 from sole.data.episode import Episode, EpisodeScore
 from sole.errors import ModelError
+from sole.progress.caution import gate, lower_bound, uncertainties
 from sole.progress.reward import (
     FailurePolicy,
     RewardForm,
@@ -52,6 +53,8 @@ class Judge:
             gains (potential-based, with ``discount``), ``tri`` progress, completion and direction.
         discount: The agent's own, for the difference form.
         privileged: Show the truth to the model; the oracle's only.
+        caution: So many times its uncertainty is taken off the progress.
+        gate_points: A moment that is less certain than this keeps the last certain progress.
     """
 
     model: RewardModel
@@ -61,6 +64,8 @@ class Judge:
     privileged: bool = False
     form: RewardForm = "level"
     discount: float = 1.0
+    caution: float = 0.0
+    gate_points: float | None = None
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Judgement]:
         """Judge all roll-outs in one batch."""
@@ -77,12 +82,36 @@ class Judge:
 
     def _judge(self, episode: Episode, score: EpisodeScore) -> Judgement:
         frames, n_moments = pictured_moments(episode)
+        return self.judgement_of(score, frames, n_moments)
+
+    def judgement_of(self, score: EpisodeScore, frames: np.ndarray, n_moments: int) -> Judgement:
+        """Rewards of an episode that was judged already, for example while it ran.
+
+        Args:
+            score: One step for each pictured moment.
+            frames: Indices of the pictured moments, the first and the last among them.
+            n_moments: Moments in all.
+        """
         held = apply_failure_policy(score, self.failure).progress
         if held is None:
             return Judgement(None, np.full(n_moments, np.nan, np.float32), score)
+        held = self._cautious(held, score)
         progress = interpolate_scores(held, frames, n_moments)
         rewards = self._rewards(progress, frames, held, score)
         return Judgement(np.asarray(rewards, np.float32), np.asarray(progress, np.float32), score)
+
+    def reward_of_staying(self, judgement: Judgement) -> float:
+        """What each decision would go on to earn where an episode ended, if nothing changed."""
+        last = judgement.judged_progress[-1:].repeat(2).astype(np.float64)
+        still = EpisodeScore((judgement.score.steps[-1],) * 2, judgement.score.model_id)
+        return float(self._rewards(last, np.array([0, 1]), last, still)[0])
+
+    def _cautious(self, held: np.ndarray, score: EpisodeScore) -> np.ndarray:
+        if not self.caution and self.gate_points is None:
+            return held
+        unsure = uncertainties(score)
+        lowered = lower_bound(held, unsure, self.caution)
+        return lowered if self.gate_points is None else gate(lowered, unsure, self.gate_points)
 
     def _rewards(
         self, progress: np.ndarray, frames: np.ndarray, held: np.ndarray, score: EpisodeScore

@@ -79,6 +79,9 @@ class PpoAgent:
         observations = [self.scaling(o) for o in rollout.observations]
         self._held.append((observations, np.stack(rollout.drawn), rewards))
 
+    def schedule(self, remaining: float) -> None:
+        """Nothing of PPO's exploration depends on how much of the run is still to come."""
+
     def learn(self, n_updates: int, *, remaining: float = 1.0) -> None:
         """Learn from what was stored since the last time, then forget it.
 
@@ -135,19 +138,27 @@ class PpoAgent:
     def _tensor(self, batch: Any) -> Any:
         return self.ppo.policy.obs_to_tensor(batch)[0]
 
+    def save_policy(self, folder: Path) -> None:
+        """Write what acting needs: networks and scaling."""
+        save_tensors(folder / "policy.safetensors", dict(self.ppo.policy.state_dict()))
+        self.scaling.save(folder)
+
+    def load_policy(self, folder: Path) -> None:
+        """Put back what :meth:`save_policy` wrote."""
+        self.ppo.policy.load_state_dict(load_file(folder / "policy.safetensors"))
+        self.scaling.load(folder)
+
     def save(self, folder: Path) -> None:
         """Write networks and optimiser, none of it as pickle."""
-        save_tensors(folder / "policy.safetensors", dict(self.ppo.policy.state_dict()))
+        self.save_policy(folder)
         save_optimizer(folder / "optimizer.safetensors", self.ppo.policy.optimizer)
-        self.scaling.save(folder)
         counts = {"n_updates": self.n_updates, "sb3_n_updates": self.ppo._n_updates}
         (folder / "agent.json").write_text(json.dumps(counts))
 
     def load(self, folder: Path) -> None:
         """Put back what :meth:`save` wrote."""
-        self.ppo.policy.load_state_dict(load_file(folder / "policy.safetensors"))
+        self.load_policy(folder)
         load_optimizer(folder / "optimizer.safetensors", self.ppo.policy.optimizer)
-        self.scaling.load(folder)
         counts = json.loads((folder / "agent.json").read_text())
         self.n_updates, self.ppo._n_updates = counts["n_updates"], counts["sb3_n_updates"]
 

@@ -28,7 +28,7 @@ Label = Callable[[list[Episode]], Sequence[np.ndarray | None]]
 
 
 @dataclass(frozen=True)
-class _Held:
+class HeldStep:
     """One transition that waits for its reward; arrays have a leading axis of 1."""
 
     observation: Any
@@ -71,7 +71,7 @@ class RelabelledBuffer(ReplayBuffer):
             buffer_size, observation_space, action_space, device=device, n_envs=1, **options
         )
         self._label = label
-        self._held: list[list[_Held]] = [[] for _ in range(n_envs)]
+        self._held: list[list[HeldStep]] = [[] for _ in range(n_envs)]
 
     @property
     def n_held(self) -> int:
@@ -91,25 +91,35 @@ class RelabelledBuffer(ReplayBuffer):
         for k, held in enumerate(self._held):
             cut_off = bool(infos[k].get("TimeLimit.truncated", False))
             ended = bool(done[k])
-            held.append(_Held(_row(obs, k), _row(next_obs, k), action[k : k + 1], ended, cut_off))
+            before, after = _row(obs, k), _row(next_obs, k)
+            held.append(HeldStep(before, after, action[k : k + 1], ended, cut_off))
         ended_envs = [k for k in range(len(self._held)) if done[k]]
         if ended_envs:
             self._release(ended_envs, infos)
 
     def add_episode(
-        self, observations: Sequence[Observation], actions: np.ndarray, rewards: np.ndarray
+        self,
+        observations: Sequence[Observation],
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        *,
+        completed: bool = False,
     ) -> None:
-        """Store a judged episode that a time limit ended, so its last value bootstraps.
+        """Store a judged episode.
 
         Args:
             observations: ``T``, one more than actions.
             actions: ``(T-1, A)``.
             rewards: ``(T-1,)``.
+            completed: Nothing follows its end; otherwise a time limit ended it, and its last value
+                bootstraps.
         """
         last = len(actions) - 1
         rows = [_row(o) for o in observations]
         held = [
-            _Held(rows[t], rows[t + 1], actions[t : t + 1], t == last, t == last)
+            HeldStep(
+                rows[t], rows[t + 1], actions[t : t + 1], t == last, t == last and not completed
+            )
             for t in range(len(actions))
         ]
         self._store(held, rewards)
@@ -129,7 +139,7 @@ class RelabelledBuffer(ReplayBuffer):
             if values is not None:
                 self._store(held, values)
 
-    def _store(self, held: list[_Held], rewards: np.ndarray) -> None:
+    def _store(self, held: Sequence[HeldStep], rewards: np.ndarray) -> None:
         if np.shape(rewards) != (len(held),):
             raise ValueError(
                 f"relabelled buffer: expected one reward for each of {len(held)} decisions, "

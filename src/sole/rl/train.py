@@ -9,40 +9,42 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
 from sole.config import parse_config
-from sole.console import progress_bar, stdout
+from sole.console import progress_bar, stderr, stdout
 from sole.data.attempts import save_attempts
 from sole.errors import ConfigError
 from sole.rewarders.base import RewardModel
-from sole.rewarders.load import load_reward_model
-from sole.rl.agent import SacAgent, reseed
+from sole.rl.agent import reseed
+from sole.rl.choice import JudgedEvaluation, best_judged, has_plateaued
+from sole.rl.clock import PARTS, Clock, seconds_per_1000_steps
 from sole.rl.config import RlConfig
 from sole.rl.envs import Rollout, has_truth, observation_space, roll_out
+from sole.rl.eye import EyeView
 from sole.rl.judge import Judge, Judgement
 from sole.rl.judging import CollectedRound, InBackground, InTurn, JudgedRound
-from sole.rl.ppo import PpoAgent
+from sole.rl.make import make_agent, make_envs, make_model
 from sole.rl.record import eval_metrics, round_attempts, round_metrics, save_rollout
-from sole.rl.tasks import make_task
 from sole.run import Run
 from sole.sims.base import TaskEnv
 
-_EVAL_SEED = 10_000_000
+_EVAL_SEED, _CHOSEN_SEED = 10_000_000, 11_000_000
 #: A run may be continued with another value of these; ``episodes`` may only grow.
 _MAY_CHANGE = frozenset({"run_dir", "episodes", "max_minutes", "tensorboard", "threads"})
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole rl``."""
-    last = train(parse_config(RlConfig, argv, "sole rl"))
+    config = parse_config(RlConfig, argv, "sole rl")
+    last = train(config)
+    _show_costs(config.run_dir)
     if last["true_success"] is None:  # an environment of the user's
         stdout.print(
             f"judged success {last['judged_success']:.0%} after {last['episode']} episodes"
@@ -54,6 +56,14 @@ def main(argv: Sequence[str]) -> int:
         f"over {last['n_episodes']} evaluation episodes after {last['episode']} episodes"
     )
     return 0
+
+
+def _show_costs(run_dir: Path) -> None:
+    """Say on stderr where the time went; the run's folder holds it round by round."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    spent = seconds_per_1000_steps([line for line in lines if line["kind"] == "episodes"])
+    parts = ", ".join(f"{part} {spent[part]:.1f}" for part in PARTS)
+    stderr.print(f"seconds per 1,000 environment steps: {parts}", markup=False)
 
 
 def train(
@@ -70,67 +80,7 @@ def train(
     torch.set_num_threads(config.threads)
     if envs:
         return _Training(config, list(envs), list(envs), model).run()
-    return _Training(config, _make_envs(config), _make_envs(config), model).run()
-
-
-def _make_envs(config: RlConfig) -> list[TaskEnv]:
-    settings = {"task": config.task, "views": config.views, "max_steps": config.max_steps}
-    return [make_task(config.env, place, **settings) for place in range(config.n_envs)]
-
-
-def _make_model(config: RlConfig) -> RewardModel:
-    return load_reward_model(
-        config.reward,
-        think="always" if config.think else "fast",
-        from_zero_weight=config.from_zero_weight,
-        calibration=config.calibration,
-    )
-
-
-def _make_agent(config: RlConfig, space: gymnasium.Space[Any], env: TaskEnv) -> SacAgent | PpoAgent:
-    if config.algorithm == "ppo":
-        return PpoAgent(
-            space, env.action_space, seed=config.seed, learning_rate=config.learning_rate,
-            batch_size=config.batch_size,
-            settings={"gamma": config.gamma, "gae_lambda": config.gae_lambda,
-                      "n_epochs": config.epochs, "clip_range": config.clip_range,
-                      "ent_coef": config.entropy_weight},
-        )  # fmt: skip
-    return SacAgent(
-        space, env.action_space, seed=config.seed,
-        buffer_size=(config.episodes + config.n_envs) * env.max_steps,
-        learning_rate=config.learning_rate,
-        settings={"gamma": config.gamma, "batch_size": config.batch_size,
-                  "ent_coef": f"auto_{config.entropy_start:g}"},
-    )  # fmt: skip
-
-
-@dataclass
-class Clock:
-    """Seconds spent in each part of a round."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def part(self, name: str) -> Any:
-        """Add the block's duration to ``name``."""
-        began = time.perf_counter()
-        yield
-        self._add(name, time.perf_counter() - began)
-
-    def split(self, name: str, parts: Mapping[str, float]) -> None:
-        """Take seconds that were measured inside ``name`` out of it, to stand by themselves."""
-        for part, seconds in parts.items():
-            self._add(part, seconds)
-            self._add(name, -seconds)
-
-    def _add(self, name: str, seconds: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-    def take(self) -> dict[str, float]:
-        """Return and forget what was measured."""
-        taken, self.seconds = self.seconds, {}
-        return {f"{name}_seconds": round(s, 3) for name, s in taken.items()}
+    return _Training(config, make_envs(config), make_envs(config), model).run()
 
 
 class _Training:
@@ -148,8 +98,9 @@ class _Training:
         if self.oracle and not has_truth(envs[0]):
             raise ConfigError(f"env {config.env}: has no truth, so it has no oracle")
         self.judge = Judge(
-            model or _make_model(config), config.psi, config.clip, config.failure, self.oracle,
+            model or make_model(config), config.psi, config.clip, config.failure, self.oracle,
             form=config.reward_form, discount=config.gamma,
+            caution=config.caution, gate_points=config.gate_points,
         )  # fmt: skip
         if config.asynchronous and config.stale_rounds and config.algorithm == "ppo":
             raise ConfigError("PPO learns from its newest round: it needs --stale-rounds 0")
@@ -158,8 +109,9 @@ class _Training:
             if config.asynchronous
             else InTurn(self.judge)
         )
-        space = observation_space(envs[0], config.observation)
-        self.agent = _make_agent(config, space, envs[0])
+        space = observation_space(envs[0], self._kind, self._picture_px)
+        self.see = EyeView(space, config.eye_grid) if config.observation == "eye" else None
+        self.agent = make_agent(config, self.see.space if self.see else space, envs[0])
         _check_continued(config)
         self.run_ = Run(
             config.run_dir, config, {"env": config.env, "reward_model": self.judge.model.model_id}
@@ -176,15 +128,16 @@ class _Training:
             self.judging.close()
 
     def _run(self) -> dict[str, Any]:
-        config, began = self.config, time.monotonic()
+        config, agent, began = self.config, self.agent, time.monotonic()
         done = self._resume()
-        final = False
+        final = done > 0 and self._stands_still()
         last: dict[str, Any] = {}
         with progress_bar("episodes", total=config.episodes, completed=done) as advance:
             if done == 0:
                 self._film("start", 0)
             while done < config.episodes and not final:
                 before, done = done, done + config.n_envs
+                agent.schedule(1 - before / config.episodes)
                 self._round(before)
                 half = config.episodes // 2
                 if before < half <= done:
@@ -192,11 +145,36 @@ class _Training:
                 final = done >= config.episodes or self._is_late(began)
                 if final or before // config.eval_every < done // config.eval_every:
                     last = self._evaluate(done)
+                    final = final or self._stands_still()
                 if final or before // config.checkpoint_every < done // config.checkpoint_every:
                     self._save(done)
                 advance(config.n_envs)
+            if config.keep == "judged":
+                last = self._keep_best(done) or last
             self._film("end", done)
-        return last or next(m for m in reversed(self.run_.metrics()) if m["kind"] == "eval")
+        return last or self._evaluations()[-1]
+
+    def _evaluations(self) -> list[dict[str, Any]]:
+        return [line for line in self.run_.metrics() if line["kind"] == "eval"]
+
+    def _stands_still(self) -> bool:
+        """Whether the judged outcome has not risen for as long as the settings allow."""
+        patience = self.config.plateau
+        return patience is not None and has_plateaued(self._judged_evaluations(), patience)
+
+    def _judged_evaluations(self) -> list[JudgedEvaluation]:
+        lines = [line for line in self._evaluations() if "chosen_episode" not in line]
+        return [JudgedEvaluation.of(line) for line in lines]
+
+    def _keep_best(self, done: int) -> dict[str, Any] | None:
+        """Go back to the policy that was judged best; it is reported on layouts of their own."""
+        chosen = self._evaluations()[-1].get("chosen_episode")
+        best = best_judged(self._judged_evaluations()).episode if chosen is None else chosen
+        self.agent.load_policy(self._policy_folder(best))
+        return None if chosen else self._evaluate(done, _CHOSEN_SEED, chosen_episode=best)
+
+    def _policy_folder(self, episode: int) -> Path:
+        return self.config.run_dir / "policies" / f"step_{episode:08d}"
 
     def _resume(self) -> int:
         done = self.run_.resume_step
@@ -229,7 +207,7 @@ class _Training:
             rollouts = self._roll_out(self.envs, seeds, self._random if random else self._explore)
         for rollout in rollouts:
             self.clock.split("collect", rollout.seconds)
-        unscaled = agent.scaling.mean is None and config.observation == "state"
+        unscaled = agent.scaling.mean is None and config.observation != "pixels"
         if unscaled:
             agent.scaling.fit(rollouts)
         learnable = agent.off_policy or not (random or unscaled)
@@ -299,7 +277,7 @@ class _Training:
 
         return SummaryWriter(str(self.config.run_dir / "tensorboard"))
 
-    def _evaluate(self, done: int) -> dict[str, Any]:
+    def _evaluate(self, done: int, first_seed: int = _EVAL_SEED, **notes: int) -> dict[str, Any]:
         """The policy on fixed layouts; nothing of it reaches the learner."""
         self._finish_judging(done)
         reseed(self.config.seed, 2_000_000 + done)
@@ -309,11 +287,14 @@ class _Training:
         with self.clock.part("evaluate"):
             for first in range(0, self.config.eval_episodes, self.config.n_envs):
                 count = min(self.config.n_envs, self.config.eval_episodes - first)
-                seeds = [_EVAL_SEED + first + k for k in range(count)]
+                seeds = [first_seed + first + k for k in range(count)]
                 batch = self._roll_out(self.eval_envs, seeds, self._exploit)
                 rollouts, judged = rollouts + batch, judged + judge(batch)
         at = self.config.judged_success_at
-        values = {"episode": done, **eval_metrics(rollouts, judged, at)}
+        values = {"episode": done, **notes, **eval_metrics(rollouts, judged, at)}
+        if self.config.keep == "judged" and not notes:
+            self._policy_folder(done).mkdir(parents=True, exist_ok=True)
+            self.agent.save_policy(self._policy_folder(done))
         self.run_.log(done * self.envs[0].max_steps, kind="eval", **values, **self.clock.take())
         return values
 
@@ -322,19 +303,28 @@ class _Training:
         self._finish_judging(done)
         reseed(self.config.seed, 1_000_000 + done)
         act = self._random if done == 0 else self._exploit
-        kind, task = self.config.observation, self.config.task
-        rollout = roll_out(self.eval_envs[:1], [_EVAL_SEED], act, kind=kind, task=task)[0]
+        rollout = self._roll_out(self.eval_envs, [_EVAL_SEED], act, every=1)[0]
         thinking = getattr(self.judge.model, "thinking", None)
         model = thinking() if thinking else self.judge.model
         score = model.score([rollout.with_truth() if self.oracle else rollout.shown()])[0]
         save_rollout(self.config.run_dir / "rollouts", name, rollout, score, done)
 
-    def _roll_out(self, envs: list[TaskEnv], seeds: list[int], act: Any) -> list[Rollout]:
-        config = self.config
+    def _roll_out(
+        self, envs: list[TaskEnv], seeds: list[int], act: Any, every: int | None = None
+    ) -> list[Rollout]:
         return roll_out(
-            envs[: len(seeds)], seeds, act, kind=config.observation,
-            every=config.score_every, task=config.task,
+            envs[: len(seeds)], seeds, act, kind=self._kind, task=self.config.task,
+            every=every or self.config.score_every, picture_px=self._picture_px, see=self.see,
         )  # fmt: skip
+
+    @property
+    def _kind(self) -> str:
+        """What the environments show; the eye looks at their full pictures."""
+        return "state" if self.config.observation == "state" else "pixels"
+
+    @property
+    def _picture_px(self) -> int | None:
+        return self.config.picture_px if self.config.observation == "pixels" else None
 
     def _random(self, observations: list[Any]) -> np.ndarray:
         shape = self.envs[0].action_space.shape or ()

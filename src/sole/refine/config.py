@@ -1,0 +1,88 @@
+"""Settings of ``sole refine``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import Field
+
+from sole.config import Config
+
+
+class RefineConfig(Config):
+    """Clone a policy from a few expert episodes, then improve it by what a reward model judges."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Simulated tasks with an expert, as `sole rl --env` names them."""
+    out: Path
+    """Where runs and the result go; a finished run is not repeated, a broken one goes on."""
+    reward: str = "nano"
+    """Any reward model that `sole rl --reward` takes; oracle is the ceiling."""
+    seeds: int = Field(default=1, gt=0)
+    """Seeds of each task."""
+    first_seed: int = Field(default=0, ge=0)
+    """The smallest of them."""
+    variant: Literal["residual", "whole"] = "residual"
+    """What is learned: a small correction beside the frozen clone, or the clone's own weights."""
+    expert_episodes: int = Field(default=10, gt=0)
+    """Episodes of the scripted expert that the clone is made of."""
+    expert_noise: float = Field(default=0.1, ge=0)
+    """Deviation of the noise on what the expert carries out; what it meant is what is cloned."""
+    clone_updates: int = Field(default=2000, gt=0)
+    """Gradient steps of the cloning."""
+    iterations: int = Field(default=30, ge=0)
+    """Rounds of acting, judging and learning."""
+    n_envs: int = Field(default=8, gt=0)
+    """Episodes of an iteration."""
+    updates: int = Field(default=480, ge=0)
+    """SAC's gradient steps in an iteration."""
+    warm_up: int = Field(default=2, ge=0)
+    """Iterations in which only the critic learns; the policy acts as it was cloned."""
+    residual_scale: float = Field(default=0.3, gt=0, le=1)
+    """Largest correction of each action, which is in [-1, 1]."""
+    anchor: float = Field(default=0.1, ge=0)
+    """Whole variant: steps of cloning after each iteration, as a share of `updates`; they keep the
+    policy near the expert's episodes."""
+    keep_expert: bool = True
+    """Also learn from the expert's episodes, judged like all others."""
+    learning_rate: float = Field(default=3e-4, gt=0)
+    """Adam's, for actor, critic and entropy."""
+    gamma: float = Field(default=0.95, gt=0, lt=1)
+    """Discount per decision."""
+    batch_size: int = Field(default=256, gt=1)
+    """Transitions per gradient step."""
+    reward_form: Literal["level", "difference", "tri"] = "tri"
+    """tri: progress, completion and direction of change by thirds; see `sole rl --help`."""
+    score_every: int = Field(default=2, gt=0)
+    """Judge a moment every this many decisions, while the episode runs."""
+    think: bool = False
+    """Let the model write reasoning for every judged moment (slower)."""
+    from_zero_weight: float = Field(default=0.25, ge=0, le=1)
+    """Share of the read that knows no earlier number."""
+    calibration: Path | None = None
+    """What `sole calibrate` saved for this model in this mode."""
+    caution: float = Field(default=0.0, ge=0)
+    """Reward the judged progress less this many times its uncertainty."""
+    end_on_completion: bool = True
+    """End an episode when it was judged complete."""
+    completion_at: float = Field(default=0.5, gt=0, lt=1)
+    """Success probability that counts as complete."""
+    completion_in_a_row: int = Field(default=2, gt=0)
+    """Judged moments that must be complete one after the other."""
+    second_look_copies: int = Field(default=3, ge=0)
+    """Altered copies of the film in which the end must be complete as well; 0 takes no second
+    look."""
+    eval_episodes: int = Field(default=50, gt=0)
+    """Layouts on which clone and refined policy are compared, the same for both."""
+    checkpoint_every: int = Field(default=5, gt=0)
+    """Iterations between checkpoints."""
+    threads: int = Field(default=1, gt=0)
+    """CPU threads."""
+    prefix: str = Field("refine", pattern=r"^[a-z0-9_.-]+$")
+    """First part of the figures' names."""
+    figures: Path | None = None
+    """Record before, after and p_value in this figures file."""
+    print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON instead of a table."""

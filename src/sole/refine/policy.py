@@ -1,0 +1,180 @@
+"""What is learned beside, or in place of, the clone; both are SAC with its own networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch import nn
+
+from sole.refine.cloning import ClonedPolicy
+from sole.refine.config import RefineConfig
+from sole.rl.agent import SacAgent
+
+#: Entropy's weight at the start: low, since the policy is not to be explored away.
+_ENTROPY = "auto_0.02"
+#: Logarithm of the deviation with which the whole variant begins to explore.
+_LOG_DEVIATION = -2.0
+
+
+class Improver(Protocol):
+    """A policy that starts as the clone and learns."""
+
+    agent: SacAgent
+
+    def decide(self, states: np.ndarray, *, explore: bool) -> tuple[np.ndarray, np.ndarray]:
+        """What the learner decides, and the actions that are carried out, both ``(n, A)``."""
+        ...
+
+    def seen(self, states: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """States as the learner sees them."""
+        ...
+
+    def decisions_for(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """What the learner would have had to decide for these actions to be carried out."""
+        ...
+
+    def learn(self, *, critic_only: bool) -> None:
+        """One iteration's gradient steps."""
+        ...
+
+
+class Residual:
+    """A correction of at most ``residual_scale`` is added to what the frozen clone does.
+
+    The learner sees the state and the clone's action. At first its correction is zero on average.
+    """
+
+    def __init__(self, config: RefineConfig, base: ClonedPolicy, capacity: int, seed: int):
+        self._config, self._base = config, base
+        n_state, n_action = len(base.mean), base.out.out_features
+        self.agent = _make_sac(config, n_state + n_action, n_action, capacity, seed)
+        mean = np.concatenate([base.mean.numpy(), np.zeros(n_action, np.float32)])
+        deviation = np.concatenate([base.deviation.numpy(), np.ones(n_action, np.float32)])
+        self.agent.scaling.mean, self.agent.scaling.deviation = mean, deviation
+        with torch.no_grad():
+            mu = _actor(self.agent).mu
+            mu.weight.zero_()
+            mu.bias.zero_()
+
+    def decide(self, states: np.ndarray, *, explore: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The correction, and the corrected action."""
+        wanted = self.agent.act(self.seen(list(states)), deterministic=not explore)
+        action = self._base.act(states) + self._config.residual_scale * wanted
+        return wanted, np.clip(action, -1.0, 1.0)
+
+    def seen(self, states: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """State and the clone's action."""
+        stacked = np.stack(states).astype(np.float32)
+        return list(np.concatenate([stacked, self._base.act(stacked)], 1))
+
+    def decisions_for(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """The corrections that come nearest to these actions."""
+        return np.clip((actions - self._base.act(states)) / self._config.residual_scale, -1.0, 1.0)
+
+    def learn(self, *, critic_only: bool) -> None:
+        """SAC's own training; the clone is not touched."""
+        _learn(self.agent, self._config.updates, critic_only=critic_only)
+
+
+class Whole:
+    """SAC's actor starts with the clone's weights; cloning steps in between keep it near."""
+
+    def __init__(
+        self,
+        config: RefineConfig,
+        base: ClonedPolicy,
+        capacity: int,
+        seed: int,
+        expert: tuple[np.ndarray, np.ndarray],
+    ):
+        self._config = config
+        n_state, n_action = len(base.mean), base.out.out_features
+        self.agent = _make_sac(config, n_state, n_action, capacity, seed)
+        self.agent.scaling.mean = base.mean.numpy()
+        self.agent.scaling.deviation = base.deviation.numpy()
+        actor = _actor(self.agent)
+        actor.latent_pi.load_state_dict(base.hidden.state_dict())
+        actor.mu.load_state_dict(base.out.state_dict())
+        with torch.no_grad():
+            actor.log_std.weight.zero_()
+            actor.log_std.bias.fill_(_LOG_DEVIATION)
+        states, actions = expert
+        self._states = torch.as_tensor(np.stack([self.agent.scaling(s) for s in states]))
+        self._actions = torch.as_tensor(actions, dtype=torch.float32)
+        parameters = [*actor.latent_pi.parameters(), *actor.mu.parameters()]
+        self._cloning = torch.optim.Adam(parameters, lr=config.learning_rate)
+
+    def decide(self, states: np.ndarray, *, explore: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The action, twice."""
+        action = self.agent.act(list(states), deterministic=not explore)
+        return action, action
+
+    def seen(self, states: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The state itself."""
+        return list(states)
+
+    def decisions_for(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """The actions themselves."""
+        return actions
+
+    def learn(self, *, critic_only: bool) -> None:
+        """SAC's own training, then the cloning steps."""
+        _learn(self.agent, self._config.updates, critic_only=critic_only)
+        if critic_only:
+            return
+        actor = _actor(self.agent)
+        for _ in range(round(self._config.anchor * self._config.updates)):
+            rows = torch.randint(len(self._states), (self._config.batch_size,))
+            said = torch.tanh(actor.mu(actor.latent_pi(self._states[rows])))
+            loss = nn.functional.mse_loss(said, self._actions[rows])
+            self._cloning.zero_grad()
+            loss.backward()
+            self._cloning.step()
+
+
+def make_improver(
+    config: RefineConfig,
+    base: ClonedPolicy,
+    capacity: int,
+    seed: int,
+    expert: tuple[np.ndarray, np.ndarray],
+) -> Improver:
+    """The variant that ``config`` names.
+
+    Args:
+        config: Settings.
+        base: The clone.
+        capacity: Transitions that the buffer must hold.
+        seed: Of the networks.
+        expert: States and actions that the clone was made of.
+    """
+    if config.variant == "residual":
+        return Residual(config, base, capacity, seed)
+    return Whole(config, base, capacity, seed, expert)
+
+
+def _make_sac(
+    config: RefineConfig, n_seen: int, n_action: int, capacity: int, seed: int
+) -> SacAgent:
+    return SacAgent(
+        Box(-np.inf, np.inf, (n_seen,), np.float32), Box(-1.0, 1.0, (n_action,), np.float32),
+        seed=seed, buffer_size=capacity, learning_rate=config.learning_rate,
+        settings={"gamma": config.gamma, "batch_size": config.batch_size, "ent_coef": _ENTROPY},
+    )  # fmt: skip
+
+
+def _learn(agent: SacAgent, n_updates: int, *, critic_only: bool) -> None:
+    """SB3's training; for the critic alone, the actor is put back afterwards."""
+    actor = _actor(agent)
+    before = {name: value.clone() for name, value in actor.state_dict().items()}
+    agent.learn(n_updates)
+    if critic_only:
+        actor.load_state_dict(before)
+
+
+def _actor(agent: SacAgent) -> Any:
+    return agent.sac.actor

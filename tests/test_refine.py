@@ -1,0 +1,307 @@
+"""From a clone of few expert episodes to more, by judged rewards alone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fake_env import LeakyEnv, PointEnv
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import permutation_test
+
+from sole.config import parse_config
+from sole.data.episode import EpisodeScore, StepScore
+from sole.errors import ConfigError
+from sole.refine import command
+from sole.refine.cloning import clone
+from sole.refine.config import RefineConfig
+from sole.refine.paired import sign_flip_p_value
+from sole.refine.policy import Residual, Whole
+from sole.refine.run import Refined, refine
+from sole.rewarders.controls import Constant, Oracle
+from sole.rl.closed_loop import play
+from sole.rl.completion import CompletionGuard
+from sole.rl.judge import Judge
+from sole.sims.registry import split_of
+
+TINY = {
+    "expert_episodes": 2, "clone_updates": 50, "iterations": 3, "n_envs": 4, "updates": 4,
+    "warm_up": 1, "batch_size": 16, "eval_episodes": 6, "checkpoint_every": 1,
+    "second_look_copies": 0,
+}  # fmt: skip
+
+
+def config(folder, **changes) -> RefineConfig:
+    return RefineConfig(tasks=("fake/point",), out=folder, **{**TINY, **changes})
+
+
+def points(n: int = 4):
+    return [PointEnv() for _ in range(n)]
+
+
+class Nearness(Constant):
+    """Judges by red and green pixel, frame by frame; complete when they all but meet."""
+
+    def start(self, task):
+        return _NearnessSession()
+
+
+class _NearnessSession:
+    def __init__(self):
+        self._first = None
+
+    def step(self, views):
+        frame = views["external"]
+        places = [np.argwhere(frame[..., k]) for k in (0, 1)]
+        apart = np.linalg.norm(places[0][0] - places[1][0]) if all(map(len, places)) else 0.0
+        if self._first is None:
+            self._first = apart + 0.1
+            return StepScore(0.0, 0.0)
+        progress = float(np.clip(100 * (1 - apart / self._first), -100, 100))
+        return StepScore(progress, success_probability=float(apart <= 1.0))
+
+
+def toward_goal(states):
+    actions = np.clip((states[:, 2:] - states[:, :2]) * 6, -1, 1).astype(np.float32)
+    return actions, actions
+
+
+def still(states):
+    return np.zeros((len(states), 2)), np.zeros((len(states), 2))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(-20, 20).map(lambda k: k / 20), min_size=2, max_size=8))
+def test_the_paired_test_is_that_of_scipy(gains):
+    theirs = permutation_test(
+        (np.array(gains), np.zeros(len(gains))), lambda a, b: np.mean(a - b),
+        permutation_type="samples", n_resamples=np.inf,
+    )  # fmt: skip
+    assert sign_flip_p_value(gains) == pytest.approx(min(theirs.pvalue, 1.0), abs=1e-9)
+
+
+def test_many_pairs_are_drawn_and_a_clear_gain_is_found():
+    assert sign_flip_p_value([0.1] * 30) < 0.001
+    assert sign_flip_p_value([0.1, -0.1] * 15) > 0.9
+
+
+def test_no_pairs_are_no_test():
+    with pytest.raises(ValueError, match="finite gains"):
+        sign_flip_p_value([])
+
+
+def test_a_clone_does_what_the_expert_did():
+    states = np.random.default_rng(0).uniform(0, 1, (500, 4)).astype(np.float32)
+    actions = toward_goal(states)[1]
+    policy, error = clone(states, actions, 600)
+    assert error < 0.05
+    assert np.mean((policy.act(states) - actions) ** 2) < 0.05
+
+
+def test_a_saved_clone_acts_as_before(tmp_path):
+    states = np.random.default_rng(0).uniform(0, 1, (50, 4)).astype(np.float32)
+    policy, _ = clone(states, toward_goal(states)[1], 20)
+    other, _ = clone(states, toward_goal(states)[1], 1, seed=4)
+    policy.save(tmp_path / "clone.safetensors")
+    other.load(tmp_path / "clone.safetensors")
+    np.testing.assert_array_equal(policy.act(states), other.act(states))
+
+
+def improver(kind, tmp_path):
+    states = np.random.default_rng(0).uniform(0, 1, (200, 4)).astype(np.float32)
+    actions = toward_goal(states)[1]
+    base, _ = clone(states, actions, 100)
+    more = ((states, actions),) if kind is Whole else ()
+    return kind(config(tmp_path), base, 500, 0, *more), base, states
+
+
+@pytest.mark.parametrize("kind", [Residual, Whole])
+def test_before_learning_the_policy_is_the_clone(kind, tmp_path):
+    made, base, states = improver(kind, tmp_path)
+    np.testing.assert_allclose(made.decide(states, explore=False)[1], base.act(states), atol=1e-5)
+
+
+def test_a_correction_is_never_larger_than_allowed(tmp_path):
+    made, base, states = improver(Residual, tmp_path)
+    with torch.no_grad():
+        made.agent.sac.actor.mu.bias.fill_(100.0)
+    action = made.decide(states, explore=True)[1]
+    assert np.all(np.abs(action - base.act(states)) <= 0.3 + 1e-5)
+    back = made.decisions_for(states, base.act(states) + 0.15)
+    np.testing.assert_allclose(back, 0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [Residual, Whole])
+def test_while_only_the_critic_learns_the_policy_stays(kind, tmp_path):
+    made, _, states = improver(kind, tmp_path)
+    decisions = np.zeros((20, 2), np.float32)
+    made.agent.store_steps(made.seen(states[:21]), decisions, np.ones(20, np.float32))
+    before = made.decide(states, explore=False)[1]
+    critic = next(made.agent.sac.critic.parameters()).clone()
+    made.learn(critic_only=True)
+    np.testing.assert_array_equal(made.decide(states, explore=False)[1], before)
+    assert not torch.equal(next(made.agent.sac.critic.parameters()), critic)
+    made.learn(critic_only=False)
+    assert not np.array_equal(made.decide(states, explore=False)[1], before)
+
+
+def judge(**settings) -> Judge:
+    return Judge(Nearness(0.0), form="tri", discount=0.9, **settings)
+
+
+def guarded():
+    return CompletionGuard(at=0.5, in_a_row=2)
+
+
+def test_an_episode_ends_when_it_was_judged_complete():
+    ended, whole = (
+        play(points(1), [0], toward_goal, judge(), guarded=guard)[0] for guard in (guarded, None)
+    )
+    assert ended.completed
+    assert len(ended.decisions) < len(whole.decisions) == 10
+    assert not whole.completed
+    assert [s.success_probability for s in ended.steps[-2:]] == [1.0, 1.0]
+
+
+def test_an_episode_that_is_never_complete_runs_to_its_time_limit():
+    episode = play(points(1), [0], still, judge(), guarded=guarded)[0]
+    assert (episode.completed, len(episode.decisions)) == (False, 10)
+
+
+def test_one_episode_that_ends_does_not_disturb_the_others():
+    def mixed(states):
+        wanted, _ = toward_goal(states)
+        wanted[states[:, 2] == states[:, 2].max()] = 0.0  # one of them never moves
+        return wanted, wanted
+
+    together = play(points(3), [0, 1, 2], mixed, judge(), guarded=guarded)
+    assert sorted(e.completed for e in together) == [False, True, True]
+    alone = play(points(1), [1], toward_goal, judge(), guarded=guarded)[0]
+    if together[1].completed:
+        np.testing.assert_array_equal(together[1].observations, alone.observations)
+
+
+def test_ending_early_costs_the_agent_nothing():
+    episode = play(points(1), [0], toward_goal, judge(), guarded=guarded)[0]
+    rewards = episode.judgement(judge()).rewards
+    assert rewards is not None
+    plain = judge().judgement_of(
+        EpisodeScore(tuple(episode.steps), "m"), np.array(episode.frames),
+        len(episode.observations),
+    )  # fmt: skip
+    assert plain.rewards is not None
+    staying = (plain.judged_progress[-1] / 100 + 1.0 + 0.5) / 3
+    forever = sum(0.9**k * staying for k in range(1, 500))
+    assert rewards[-1] - plain.rewards[-1] == pytest.approx(forever, rel=1e-4)
+    np.testing.assert_array_equal(rewards[:-1], plain.rewards[:-1])
+
+
+def test_the_oracle_judges_running_episodes_too():
+    oracle = Judge(Oracle(), privileged=True, form="tri", discount=0.9)
+    episode = play(points(1), [0], toward_goal, oracle, every=2, guarded=guarded)[0]
+    assert episode.completed
+    assert episode.true_success[-1]
+
+
+def test_the_agents_side_touches_neither_reward_nor_info():
+    episodes = play([LeakyEnv() for _ in range(2)], [0, 1], toward_goal, judge())
+    assert all(len(e.decisions) == 10 for e in episodes)
+
+
+def lines(folder):
+    path = folder / "runs" / "fake.point" / "seed0" / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("variant", ["residual", "whole"])
+def test_a_refinement_runs_from_clone_to_result(tmp_path, variant):
+    run = config(tmp_path, variant=variant)
+    refined = refine(run, "fake/point", 0, points(), Nearness(0.0))
+    assert (len(refined.before), len(refined.after)) == (6, 6)
+    assert refined.expert_success == 1.0
+    kinds = [m["kind"] for m in lines(tmp_path)]
+    assert kinds == ["clone", "iteration", "iteration", "iteration", "after"]
+
+
+def test_a_finished_refinement_is_not_run_again(tmp_path):
+    first = refine(config(tmp_path), "fake/point", 0, points(), Nearness(0.0))
+    assert refine(config(tmp_path), "fake/point", 0, [], Constant(0.0)) == first
+    with pytest.raises(ConfigError, match=r"gamma \(was 0.95, now 0.9\)"):
+        refine(config(tmp_path, gamma=0.9), "fake/point", 0, [], Constant(0.0))
+
+
+def test_a_killed_refinement_ends_like_an_unbroken_one(tmp_path):
+    class Power(Nearness):
+        n_started = 0
+
+        def start(self, task):
+            self.n_started += 1
+            if self.n_started == 2 + 4 + 4 + 1:
+                raise KeyboardInterrupt
+            return super().start(task)
+
+    whole = refine(config(tmp_path / "a"), "fake/point", 0, points(), Nearness(0.0))
+    with pytest.raises(KeyboardInterrupt):
+        refine(config(tmp_path / "b"), "fake/point", 0, points(), Power(0.0))
+    broken = refine(config(tmp_path / "b"), "fake/point", 0, points(), Nearness(0.0))
+    assert broken == whole
+    timed = [
+        [{k: v for k, v in m.items() if not k.endswith(("wall_s", "_seconds"))} for m in ls]
+        for ls in (lines(tmp_path / "a"), lines(tmp_path / "b"))
+    ]
+    assert timed[0] == timed[1]
+
+
+def made(task: str, before, after) -> Refined:
+    return Refined(task, 0, list(before), list(after), 1.0, 0.5, 0.1, 0.0)
+
+
+def test_several_runs_are_pairs_and_one_run_has_its_layouts():
+    runs = [made("a", [True, False], [True, True]), made("b", [False] * 2, [True, False])]
+    summary = command.summarise(runs)
+    assert (summary["before"], summary["after"], summary["pairs"]) == (0.25, 0.75, "runs")
+    assert summary["p_value"] == 0.5
+    assert command.summarise(runs[:1])["pairs"] == "layouts of the one run"
+    names = [f.name for f in command.figures(summary, "refine")]
+    assert names[:3] == ["refine.before", "refine.after", "refine.p_value"]
+
+
+def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "make_task", lambda task, place: PointEnv())
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in {**TINY, "iterations": 1}.items()]
+    figures = tmp_path / "figures.json"
+    more = ["--tasks", "fake/point", "--out", str(tmp_path / "out"), "--figures", str(figures)]
+    assert command.main([*more, "--reward", "oracle", "--json", *flags]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["summary"]["n_runs"] == len(said["runs"]) == 1
+    names = {entry["name"] for entry in json.loads(figures.read_text())}
+    assert {"refine.before", "refine.after", "refine.p_value"} <= names
+
+
+@pytest.mark.slow
+def test_refinement_with_the_oracle_improves_a_poor_clone(tmp_path):
+    class Clumsy(PointEnv):
+        """Its expert aims beside the goal, so a clone of it fails."""
+
+        def expert_action(self):
+            return np.clip((self.goal - self.point) * 6 - 0.35, -1, 1).astype(np.float32)
+
+        def truth(self):
+            return super().truth()
+
+    run = config(
+        tmp_path, reward="oracle", iterations=25, updates=100, batch_size=64, eval_episodes=20,
+        expert_episodes=8, expert_noise=0.5, clone_updates=400, checkpoint_every=25,
+        end_on_completion=False, residual_scale=0.5,
+    )  # fmt: skip
+    refined = refine(run, "fake/point", 0, [Clumsy() for _ in range(4)], Oracle())
+    assert refined.gain >= 0.2
+
+
+def test_the_preset_names_training_tasks_and_valid_settings():
+    path = Path(__file__).parents[1] / "presets" / "refine.toml"
+    made_of = parse_config(RefineConfig, [str(path)], "sole refine")
+    assert {split_of(task) for task in made_of.tasks} == {"train"}
+    assert (made_of.iterations, made_of.seeds, len(made_of.tasks)) == (30, 3, 3)
