@@ -98,6 +98,27 @@ def test_an_error_of_the_user_is_one_line_and_its_own_exit_code(monkeypatch, cap
     assert capsys.readouterr().err == "sole doctor: no\n"
 
 
+def test_a_package_that_is_not_installed_is_one_line_with_the_extra_that_brings_it(
+    monkeypatch, capsys
+):
+    def fail(argv):
+        raise ModuleNotFoundError("No module named 'tyro'", name="tyro.conf")
+
+    monkeypatch.setattr("sole.doctor.main", fail)
+    assert cli.main(["doctor"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "tyro is not installed: pip install 'sole-rewards[local]'" in line
+
+
+def test_a_module_of_ours_that_is_missing_is_our_fault_and_shown(monkeypatch):
+    def fail(argv):
+        raise ModuleNotFoundError("No module named 'sole.none'", name="sole.none")
+
+    monkeypatch.setattr("sole.doctor.main", fail)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["doctor"])
+
+
 def test_stopping_by_keyboard_is_not_a_traceback(monkeypatch, capsys):
     def stop(argv):
         raise KeyboardInterrupt

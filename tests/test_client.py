@@ -3,14 +3,19 @@
 import asyncio
 import subprocess
 import sys
+import sysconfig
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from serving import SECRET, serving
 from tiny import make_tiny_nano
 
+import sole
 from sole.client import AsyncRemoteRewardModel, RemoteRewardModel
 from sole.client.calls import Call, Pause, Reply, Server
 from sole.client.wire import Card, png, read_step, score_batches
@@ -22,6 +27,7 @@ from sole.rewarders.controls import Constant, Ramp, RandomWalk
 from sole.rewarders.load import load_reward_model
 from sole.rewarders.sole import load_sole
 
+ROOT = Path(__file__).parents[1]
 LIMITS = {"max_episodes": 16, "max_body_bytes": 10**7, "max_request_px": 10**7}
 
 
@@ -275,6 +281,34 @@ def test_the_client_imports_no_framework():
     program = f"import sys, sole.client; sys.exit(','.join(set({heavy}) & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_client_works_where_nothing_else_is_installed(tmp_path):
+    """An interpreter that finds httpx, numpy and pillow with their needs, and no other package."""
+    packages = Path(sysconfig.get_path("purelib"))
+    for name in ("httpx", "httpcore", "h11", "anyio", "idna", "certifi", "sniffio",
+                 "numpy", "numpy.libs", "PIL", "pillow.libs", "typing_extensions.py"):  # fmt: skip
+        if (packages / name).exists():
+            (tmp_path / name).symlink_to(packages / name)
+    (tmp_path / "sole").symlink_to(Path(sole.__file__).parent)
+    program = (
+        "import sys; from sole.client import RemoteRewardModel; import numpy as np\n"
+        "with RemoteRewardModel(sys.argv[1]) as model, model.start('open it') as session:\n"
+        "    for _ in range(2): step = session.step({'external': np.zeros((8, 8, 3), np.uint8)})\n"
+        "print(step.progress)"
+    )
+    with serving(Constant(20)) as running:
+        command = [sys.executable, "-S", "-P", "-c", program, running.url]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(tmp_path)}
+        )
+    assert done.stdout.strip() == "20.0", done.stderr
+
+
+def test_the_extra_for_clients_brings_httpx_numpy_and_pillow_only():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    brought = project["dependencies"] + project["optional-dependencies"]["client"]
+    assert sorted(Requirement(line).name for line in brought) == ["httpx", "numpy", "pillow"]
 
 
 def test_the_task_of_a_score_is_that_of_the_episode(remote):

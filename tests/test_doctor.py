@@ -42,7 +42,8 @@ def report(monkeypatch, capsys, findings, *flags):
 def test_extras_are_those_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    extras.pop("dev")
+    for told_elsewhere in ("dev", "local"):
+        extras.pop(told_elsewhere)
     theirs = {
         name: {line for line in lines if not line.startswith("sole-rewards")}
         for name, lines in extras.items()
@@ -53,7 +54,7 @@ def test_extras_are_those_of_pyproject():
 def test_core_libraries_are_those_of_pyproject_but_for_the_pin_of_torch():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     ours = set(doctor.CORE_LIBRARIES.values()) - {"torch==2.13.0"}
-    assert ours <= set(project["dependencies"])
+    assert ours <= set(project["optional-dependencies"]["local"])
 
 
 def test_apt_packages_are_those_of_the_makefile():

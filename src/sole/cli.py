@@ -22,6 +22,7 @@ VERBS = {
     "refine": ("sole.refine.command", "clone an expert, then improve by judged rewards alone"),
     "bench": ("sole.bench.command", "train with several reward models and compare them"),
     "eval": ("sole.evals.quality", "measure a reward model against the truth"),
+    "ablate": ("sole.ablate.command", "train nano without one part of the recipe after the other"),
     "report": ("sole.review.command", "a page of what was measured; how two results differ"),
     "redteam": ("sole.redteam.command", "search for episodes that a reward model overrates"),
     "calibrate": ("sole.evals.calibration", "make a reward model's numbers mean what they say"),
@@ -60,6 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SoleError as error:
         _write(sys.stderr, f"sole {verb}: {error}")
         return error.exit_code
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "sole":
+            raise
+        # sole-rewards[client] alone brings the library, not what the verbs need.
+        needs = "pip install 'sole-rewards[local]'"
+        _write(sys.stderr, f"sole {verb}: the package {package} is not installed: {needs}")
+        return 1
     except BrokenPipeError:  # `sole score --help | head`: the reader has gone, nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
