@@ -69,6 +69,7 @@ def test_the_rewards_of_a_reply_add_up_to_its_verdict(folder):
     assert [terms[1] for terms in found] == [0.0, 0.0, None, None]
 
 
+@pytest.mark.slow
 def test_a_run_logs_rewards_divergence_and_replies_with_their_pictures(folder, data, tmp_path):
     run = tmp_path / "run"
     out = train(config(folder, data, run, updates_per_step=2))

@@ -1,11 +1,6 @@
 """Supervised training of vision-language models: examples, collating, and runs of tiny ones."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,12 +22,11 @@ from sole.models.hf.reader import TransformersReader
 from sole.protocol.composite import NANO, SOLE_R1_8B, compose
 from sole.protocol.prompt import parse_reply
 from sole.train.examples import ExampleSettings, prepare
-from sole.train.sft import main
 from sole.train.vlm_collate import IGNORED, Collator, count_features, layouts
 from sole.train.vlm_config import VlmSftConfig, asked_model
 from sole.train.vlm_examples import VlmExamples
 from sole.train.vlm_model import newest_checkpoint
-from sole.train.vlm_sft import train
+from sole.train.vlm_sft import RunLog, train
 
 MAKERS = {
     "qwen3": make_tiny_qwen3, "qwen2_5": make_tiny_qwen2_5, "llava": make_tiny_llava,
@@ -198,6 +192,7 @@ def test_batch_times_accumulation_is_what_counts(folders, data, tmp_path):
         assert torch.allclose(tensor, models[1][name], atol=2e-2), name
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_into_a_model_that_readers_open(folders, data, tmp_path):
     folder = folders["llava"]
     out = train(config(folder, data, tmp_path / "run", lora_rank=2, steps=2))
@@ -211,6 +206,7 @@ def test_adapters_are_merged_into_a_model_that_readers_open(folders, data, tmp_p
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_part_that_sees_can_be_kept_as_it_is(folders, data, tmp_path):
     out = train(config(folders["qwen2_5"], data, tmp_path / "r", train_vision=False, steps=1))
     before, after = (load_file(f / "model.safetensors") for f in (folders["qwen2_5"], out))
@@ -219,24 +215,33 @@ def test_the_part_that_sees_can_be_kept_as_it_is(folders, data, tmp_path):
     assert not any("visual" in name for name in moved)
 
 
+class Killed(BaseException):
+    """What nothing catches."""
+
+
 @pytest.mark.slow
-def test_killed_and_resumed_training_ends_like_an_unbroken_one(folders, data, tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    words = ["--model", str(folders["qwen3"]), "--data", str(data), "--geometry", "nano",
-             "--steps", "12", "--batch-size", "2", "--log-every", "1", "--checkpoint-every", "2",
-             "--lora-rank", "2", "--device", "cpu"]  # fmt: skip
-    program = [sys.executable, "-m", "sole.cli", "sft", *words]
-    process = subprocess.Popen([*program, "--run-dir", str(broken)])
-    while newest_checkpoint(broken) is None:
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL  # it had not ended by itself
-    for run in (broken, whole):
-        assert main([*words, "--run-dir", str(run)]) == 0
-    assert losses(broken) == losses(whole)
-    one, two = (load_file(run / "model" / "model.safetensors") for run in (whole, broken))
-    assert all(torch.equal(one[name], two[name]) for name in one)
+def test_a_broken_off_and_resumed_training_ends_like_an_unbroken_one(
+    folders, data, tmp_path, monkeypatch
+):
+    def asked(name):
+        settings = {"steps": 6, "batch_size": 2, "lora_rank": 2, "gradient_checkpointing": True}
+        return config(folders["qwen3"], data, tmp_path / name, **settings)
+
+    def stop(self, args, state, control, **_):
+        if state.global_step == 3:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLog, "on_step_end", stop)
+        with pytest.raises(Killed):
+            train(asked("broken"))
+    for run in ("broken", "whole"):
+        train(asked(run))
+    one, two = (tmp_path / run for run in ("whole", "broken"))
+    assert losses(one) == losses(two)
+    assert len(losses(one)) == 6
+    weights = [load_file(run / "model" / "model.safetensors") for run in (one, two)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_a_half_written_checkpoint_is_none(tmp_path):
