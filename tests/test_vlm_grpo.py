@@ -121,9 +121,13 @@ def test_replies_of_one_round_make_equal_parts(tmp_path):
         arguments(config("m", "d", tmp_path, device_batch=3), n_devices=1)
 
 
-def test_vllm_is_used_where_it_is_installed_and_asked_for(tmp_path):
-    assert not uses_vllm(config("m", "d", tmp_path))
+def test_vllm_is_used_where_it_is_installed_and_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     assert uses_vllm(config("m", "d", tmp_path, vllm="yes"))
+    assert not uses_vllm(config("m", "d", tmp_path))  # no GPU
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="not installed"):
+        uses_vllm(config("m", "d", tmp_path, vllm="yes"))
 
 
 def test_the_preset_is_a_valid_configuration():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,16 @@ class Trainer:
         config: The settings.
         folder: Of the model that training begins with.
         episodes: To train on.
+        changes: Of how moments are drawn (ablations).
     """
 
-    def __init__(self, config: RlvrConfig, folder: Path, episodes: Sequence[TrainingEpisode]):
+    def __init__(
+        self,
+        config: RlvrConfig,
+        folder: Path,
+        episodes: Sequence[TrainingEpisode],
+        changes: Mapping[str, Any] | None = None,
+    ):
         self.config = config
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = _load(folder)
@@ -93,11 +100,11 @@ class Trainer:
         )
         held, trained = _set_aside(episodes, config.held_aside, config.seed)
         self.n_held_aside, self.n_trained = len(held), len(trained)
-        questions = ExampleSettings(episodes_per_batch=config.prompts_per_step, think_share=0.0)
+        changes = changes or {}
+        drawn = replace(ExampleSettings(episodes_per_batch=config.prompts_per_step), **changes)
+        questions = replace(drawn, think_share=0.0)
         self._questions = self._sampler(trained, replace(questions, moments_per_episode=1))
-        self._supervised = self._sampler(
-            trained, ExampleSettings(episodes_per_batch=config.prompts_per_step)
-        )
+        self._supervised = self._sampler(trained, drawn)
         self._held_aside = None
         if held:
             settings = replace(questions, moments_per_episode=1, max_shift_px=0)
@@ -209,8 +216,18 @@ class Trainer:
         return values
 
 
-def train(config: RlvrConfig) -> Path:
+def train(
+    config: RlvrConfig,
+    *,
+    episodes: Sequence[TrainingEpisode] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Path:
     """Train, or continue, and return the folder of the finished model.
+
+    Args:
+        config: The settings.
+        episodes: Chosen ones instead of all of ``config.data``.
+        changes: Of how moments are drawn (ablations).
 
     Raises:
         ConfigError: If the run's folder holds another run, a task of the data is held out, or no
@@ -222,7 +239,8 @@ def train(config: RlvrConfig) -> Path:
     check_run_dir(config)
     refuse_held_out_data(config.data)
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, folder, load_episodes(config.data, config.run_dir))
+    episodes = episodes or load_episodes(config.data, config.run_dir)
+    trainer = Trainer(config, folder, episodes, changes)
     run = Run(config.run_dir, config, _manifest(config, folder, trainer))
     start = restore_checkpoint(run, trainer.model, trainer.optimizer)
     log = CompletionLog(run.folder, start)

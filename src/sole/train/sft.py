@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,8 +107,18 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def train(config: SftConfig) -> Path:
+def train(
+    config: SftConfig,
+    *,
+    episodes: list[TrainingEpisode] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Path:
     """Train, or continue, and return the folder of the finished model.
+
+    Args:
+        config: The settings.
+        episodes: Chosen ones instead of all of ``config.data``.
+        changes: Of how moments are drawn, beside what ``config`` says (ablations).
 
     Raises:
         ConfigError: If the folder holds another run, or a task of the data is held out.
@@ -116,7 +127,7 @@ def train(config: SftConfig) -> Path:
     check_run_dir(config.run_dir, config, "sole sft", _FREE)
     refuse_held_out_data(config.data)
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    episodes = load_episodes(config.data, config.run_dir)
+    episodes = episodes or load_episodes(config.data, config.run_dir)
     run = Run(
         config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)}
     )
@@ -127,6 +138,7 @@ def train(config: SftConfig) -> Path:
     settings = ExampleSettings(
         episodes_per_batch=config.episodes_per_batch, think_share=config.think_share
     )
+    settings = replace(settings, **(changes or {}))
     sampler = ExampleSampler(
         episodes,
         tokenizer,

@@ -17,6 +17,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from sole.config import parse_config
 from sole.console import stdout
+from sole.errors import ConfigError
 from sole.models.hf.network import Network
 from sole.protocol.prompt import parse_reply
 from sole.train.rlvr_log import CompletionLog, Shown
@@ -121,9 +122,15 @@ def arguments(config: VlmRlvrConfig, n_devices: int) -> Any:
 
 
 def uses_vllm(config: VlmRlvrConfig) -> bool:
-    """Whether vLLM draws the replies."""
-    there = importlib.util.find_spec("vllm") is not None and on_gpu(config)
-    return config.vllm == "yes" or (config.vllm == "auto" and there)
+    """Whether vLLM draws the replies.
+
+    Raises:
+        ConfigError: If it is asked for and not installed.
+    """
+    there = importlib.util.find_spec("vllm") is not None
+    if config.vllm == "yes" and not there:
+        raise ConfigError("vllm yes: vLLM is not installed here; pip install 'trl[vllm]'")
+    return config.vllm == "yes" or (config.vllm == "auto" and there and on_gpu(config))
 
 
 def questions(examples: VlmExamples, n: int) -> Any:

@@ -1,0 +1,113 @@
+"""Ablations: which episodes each trains on, how results become figures and a page, one tiny run."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sole.ablate.command import load_ablations, main, page
+from sole.ablate.config import AblateConfig, AblationConfig
+from sole.ablate.train import chosen
+from sole.data.episode import make_example_episode
+from sole.data.lerobot import EpisodeWriter
+from sole.errors import ConfigError
+from sole.evals.figures import check_quotes
+
+PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("ablation-*.toml"))
+ROWS = [
+    [
+        {"env_name": "worlds/drawer-open", "policy": "expert"},
+        {"env_name": "worlds/drawer-close", "policy": "random"},
+        {"env_name": "metaworld/door-open", "policy": "expert"},
+    ],
+    [{"env_name": "worlds/drawer-open", "policy": "agent"}],
+]
+
+
+def ablation(**changes) -> AblationConfig:
+    return AblationConfig(name="one", about="one", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, [[0, 1, 2], [0]]),
+        ({"policies": ("expert",)}, [[0, 2], []]),
+        ({"families": ("drawer",)}, [[0, 1], [0]]),
+        ({"families": ("drawer",), "policies": ("random",)}, [[1], []]),
+    ],
+)
+def test_only_fitting_episodes_are_trained_on(changes, wanted):
+    assert chosen(ROWS, ablation(**changes), 0, tiny=False) == wanted
+
+
+def test_as_many_episodes_are_drawn_whatever_is_left_out_and_seeds_differ():
+    rows = [[{"env_name": "worlds/drawer-open", "policy": "expert"}] * 40] * 2
+    one, two = (chosen(rows, ablation(n_episodes=30), seed, tiny=False) for seed in (0, 1))
+    assert [sum(map(len, drawn)) for drawn in (one, two)] == [30, 30]
+    assert one != two
+    assert one == chosen(rows, ablation(n_episodes=30), 0, tiny=False)
+
+
+def test_nothing_left_to_train_on_is_refused():
+    with pytest.raises(ConfigError, match="no episode"):
+        chosen(ROWS, ablation(families=("lid",)), 0, tiny=False)
+
+
+def test_the_presets_leave_out_one_part_each_and_nothing_else_but_what_replaces_it():
+    found = {one.name: one for one in load_ablations(PRESETS)}
+    whole = found.pop("full")
+    assert whole == AblationConfig(name="full", about=whole.about)
+    changed = {
+        name: {k for k, v in one if v != getattr(whole, k)} - {"name", "about"}
+        for name, one in found.items()
+    }
+    assert changed["no_reasoning"] == {"think_share"}
+    assert changed["no_negatives"] == {"negatives"}
+    assert changed["no_nonexpert"] == {"policies", "negatives"}
+    assert changed["no_dropout"] == {"example_settings"}
+    assert changed["no_rlvr"] == {"sft_steps", "rlvr_steps"}
+    numbers = [len(found[f"families_{n}"].families) for n in (1, 3, 5, 7)]
+    assert numbers == [1, 3, 5, 7]
+
+
+def test_the_page_quotes_the_figures_and_says_what_was_not_measured():
+    ablations = load_ablations(PRESETS)[:2]
+    config = AblateConfig(presets=tuple(PRESETS))
+    values = {"spearman": 0.519, "auc": 0.7, "hacked": None}
+    figures = {
+        f"ablation.{one.name}.{k}": {"value": v, "unit": ""}
+        for one in ablations
+        for k, v in values.items()
+    }
+    text = page(config, ablations, figures)
+    assert check_quotes(text, figures) == []
+    assert text.count(">0.52<") == 2
+    assert text.count("not measured") == 2
+    assert all(one.about in text for one in ablations)
+
+
+@pytest.mark.slow
+def test_a_tiny_ablation_is_trained_measured_recorded_and_not_done_twice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with EpisodeWriter(tmp_path / "data", fps=10) as writer:
+        for seed in range(4):
+            episode = make_example_episode(6, 96, seed=seed)
+            writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    preset = tmp_path / "ablation-one.toml"
+    preset.write_text('name = "one"\nabout = "one"\ndata = ["data"]\nnegatives = []\n')
+    words = [str(preset), "--tiny", "--seeds", "1", "--tasks", "metaworld/push",
+             "--episodes-per-task", "3", "--rl-tasks", "metaworld/push", "--rl-episodes", "2",
+             "--figures", "figures.json", "--page", "page.md", "--threads", "1"]  # fmt: skip
+    assert main(words) == 0
+    found = {f["name"]: f["value"] for f in json.loads(Path("figures.json").read_text())}
+    assert set(found) == {f"ablation.one.{m}" for m in ("spearman", "auc", "hacked")}
+    assert found["ablation.one.hacked"] in (0.0, 1.0)
+    assert "fig:ablation.one.auc" in Path("page.md").read_text()
+    trained = Path("runs/ablations/one/seed0/rlvr/model/model.safetensors")
+    before = trained.stat().st_mtime_ns
+    assert main(words) == 0
+    assert trained.stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="other settings"):
+        main([*words, "--episodes-per-task", "4"])
