@@ -90,7 +90,7 @@ def brute_force(reader, question: Question, reply: str) -> np.ndarray:
         next(k for k in range(1, 40) if sum(other[:k] == answer[:k] for other in answers) == 1)
         for answer in answers
     ]
-    found, start = np.zeros(201), len(asked.tokens)
+    found, start = np.zeros(201), asked.inputs["input_ids"].shape[1]
     for length in {len(answer) for answer in answers}:  # No padding.
         group = [i for i, answer in enumerate(answers) if len(answer) == length]
         inputs = reader._network.batch([asked.inputs] * len(group), [answers[i] for i in group])

@@ -1,4 +1,7 @@
-"""``sole bench``: sweeps over many runs. ``sole bench rl`` trains policies; see docs/bench.md."""
+"""``sole bench``: ``rl`` trains many policies, ``tokens`` counts what a model reads.
+
+See docs/bench.md.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from sole.run import write_atomically
 
 _USAGE = (
     "usage: sole bench rl [PRESET.toml] --tasks SUITE/NAME ... --out FOLDER [flags]\n"
-    "sole bench rl --help shows the flags.\n"
+    "       sole bench tokens [flags]\n\n"
+    "  rl      train a policy for every task, reward model and seed, and compare them\n"
+    "  tokens  count the prompt tokens of an episode, picture by picture and as a conversation\n\n"
+    "sole bench rl --help shows the flags of one.\n"
 )
 
 
@@ -24,8 +30,14 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] in {"-h", "--help"}:
         sys.stdout.write(_USAGE)
         return 0
+    if argv and argv[0] == "tokens":
+        from sole.bench import tokens
+
+        return tokens.main(argv[1:])
     if not argv or argv[0] != "rl":
-        raise ConfigError(f"expected rl, got {' '.join(argv[:1])!r}; see sole bench --help")
+        raise ConfigError(
+            f"expected rl or tokens, got {' '.join(argv[:1])!r}; see sole bench --help"
+        )
     return run_rl(argv[1:])
 
 

@@ -8,6 +8,8 @@ from sole.errors import ConfigError
 from sole.models.api.address import EXAMPLE, PREFIX, parse_address
 from sole.models.backend import Backend
 from sole.models.hf.names import model_type, parse_name
+from sole.models.vllm.name import PREFIX as VLLM_PREFIX
+from sole.models.vllm.name import parse_engine_name
 
 NANO_TYPE = "sole_nano"
 
@@ -17,7 +19,8 @@ def open_backend(name: str, *, device: str = "auto", max_batch: int = 8) -> Back
 
     Args:
         name: A folder, ``ORGANISATION/MODEL`` on Hugging Face with ``@REVISION`` or not, or a model
-            behind an address, ``openai:http://HOST:PORT/v1#MODEL``.
+            behind an address, ``openai:http://HOST:PORT/v1#MODEL``. ``vllm:`` before a folder or
+            name runs it with vLLM in this process.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         max_batch: Prompts answered together.
 
@@ -27,6 +30,8 @@ def open_backend(name: str, *, device: str = "auto", max_batch: int = 8) -> Back
     """
     if name.startswith(PREFIX):
         return _open_address(name, device)
+    if name.startswith(VLLM_PREFIX):
+        return _open_vllm(name, device)
     parts = parse_name(name)
     if name == "nano" or (parts.is_folder and model_type(Path(parts.where)) == NANO_TYPE):
         raise ConfigError(
@@ -60,3 +65,22 @@ def _open_address(name: str, device: str) -> Backend:
         needs = f"model {name}: needs httpx: pip install 'sole-rewards[client]'"
         raise ConfigError(needs) from error
     return OpenAIBackend(address)
+
+
+def _open_vllm(name: str, device: str) -> Backend:
+    parts = parse_engine_name(name)
+    if parts.model.preset:
+        raise ConfigError(
+            f"model {name}: :{parts.model.preset} belongs to the SOLE question; leave it out"
+        )
+    check_vllm_device(name, device)
+    from sole.models.vllm.backend import VllmBackend, open_engine
+
+    engine = open_engine(parts.model.where, parts.model.revision, parts.settings)
+    return VllmBackend(engine)
+
+
+def check_vllm_device(name: str, device: str) -> None:
+    """Raise ConfigError if vLLM is to run on a device of our choice."""
+    if device not in {"auto", "cuda"}:
+        raise ConfigError(f"model {name}: vLLM chooses its own device, so leave out {device}")

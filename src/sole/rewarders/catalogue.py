@@ -117,10 +117,21 @@ CATALOGUE: tuple[Entry, ...] = (
         "ours, after HIL-SERL, arXiv 2410.21845", _per_step(1), lambda n_frames: n_frames,
     ),
     Entry(
+        "vllm:MODEL", "the same as MODEL, by a vLLM engine in this process",
+        "a GPU and pip install 'vllm>=0.11'; an image-text-to-text model", "17.5 GB with an 8B, "
+        "and 90 % of the GPU for its cache", "with --think", True, _QWEN, _SOLE, _per_step(2),
+        _per_step(2),
+    ),
+    Entry(
         "openai:http://HOST:PORT/v1#MODEL", "progress, chained: the number in the reply's words",
         "extra client; an OpenAI-compatible endpoint that takes pictures; needs --think and "
         "--from-zero-weight 0", "on the server", "yes", True, "of the model served", _SOLE,
         _per_step(1), _per_step(1),
+    ),
+    _question(
+        "stream", "progress, one turn of a conversation for each frame",
+        (_per_step(1), lambda n_frames: sum(range(2, n_frames + 1))), f"ours, after {_SOLE}",
+        needs="an image-text-to-text model, best behind a prefix cache (vllm:, openai:)",
     ),
     _question(
         "gvl", "percentages of all frames, shown in a random order, in one reply",
@@ -176,6 +187,12 @@ CATALOGUE: tuple[Entry, ...] = (
     _question(
         "rlvlmf", "which of two frames is preferred, in both orders, added up",
         (_per_step(2), _per_step(4)), "RL-VLM-F, arXiv 2402.03681", code=_WORDS,
+    ),
+    Entry(
+        "vlmrm:CLIP", "nearness to a goal sentence in CLIP's space, seen from a baseline sentence",
+        "a CLIP of transformers; the external view", "0.6 GB with ViT-B/32", "no", True,
+        "of the CLIP asked (OpenAI's: MIT); our wording", "VLM-RM, arXiv 2310.12921",
+        lambda n_frames: n_frames, lambda n_frames: n_frames,
     ),
     Entry(
         "http://HOST:PORT", "whatever a sole serve judges with", "extra client", "on the server",

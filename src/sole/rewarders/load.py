@@ -12,13 +12,17 @@ from sole.models.api.address import EXAMPLE, PREFIX
 from sole.models.hf.names import ModelName, model_type, parse_name
 from sole.models.opening import NANO_TYPE, open_backend
 from sole.models.spoken import SpokenReader
+from sole.models.vllm.name import PREFIX as VLLM_PREFIX
+from sole.models.vllm.name import parse_engine_name
 from sole.rewarders.base import RewardModel
 from sole.rewarders.beside import UNCALIBRATED, calibrated_beside
 from sole.rewarders.calibrated import Calibrated, load_calibration
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 from sole.rewarders.learned import LEARNED_TYPES, load_learned
-from sole.rewarders.methods import METHODS, make_asking_model
+from sole.rewarders.methods import QUESTIONS, make_question_model
 from sole.rewarders.sole import Decoding, SoleRewardModel
+from sole.rewarders.vlmrm import NAME as VLMRM
+from sole.rewarders.vlmrm import load_vlmrm
 
 CHOICES = ("nano", "ramp", "random", "constant:50", "oracle")
 THINKING = ("always", "fast", "auto")
@@ -44,8 +48,9 @@ def load_reward_model(
             ``oracle``. Whether a folder is nano's, or one that ``sole fit`` wrote, says
             ``model_type`` in its config.json. Another
             question than that of SOLE comes before the model: ``gvl:Qwen/Qwen3-VL-2B-Instruct``,
-            see :data:`sole.rewarders.methods.METHODS`. ``openai:http://HOST:PORT/v1#MODEL`` is a
-            model of an OpenAI-compatible endpoint, with a method before it or not.
+            see :data:`sole.rewarders.methods.QUESTIONS`. ``openai:http://HOST:PORT/v1#MODEL`` is a
+            model of an OpenAI-compatible endpoint, with a method before it or not; ``vllm:`` before
+            a folder or a name of Hugging Face runs it with vLLM in this process.
         think: ``always`` writes reasoning at every scored frame, ``fast`` only reads numbers;
             ``auto`` is fast, and whoever shows a score to people asks ``model.thinking()``. True
             stands for ``always``, False for ``fast``.
@@ -90,10 +95,10 @@ def _load(name: str, think: str, every: int, seed: int, **options: Any) -> Rewar
     control = _control(name, seed)
     if control is not None:
         return control
-    if name.startswith(PREFIX):
-        return _load_spoken(name, think=think == "always", every=every, **options)
+    if name.startswith((PREFIX, VLLM_PREFIX)):
+        return _load_engine(name, think=think == "always", every=every, seed=seed, **options)
     method, _, rest = name.partition(":")
-    if method in METHODS:
+    if method in (*QUESTIONS, VLMRM):
         return _load_method(
             method, rest, think=think == "always", every=every, seed=seed, **options
         )
@@ -117,6 +122,16 @@ def _load_vlm(name: ModelName, **options: Any) -> RewardModel:
     return load_vlm(name, **options)
 
 
+def _load_engine(name: str, *, seed: int, **options: Any) -> RewardModel:
+    if name.startswith(PREFIX):
+        return _load_spoken(name, **options)
+    engine = parse_engine_name(name)
+    # Imported only now: torch, transformers and vLLM take seconds.
+    from sole.rewarders.vlm import load_vllm
+
+    return load_vllm(engine, seed=seed, **options)
+
+
 def _load_method(
     method: str,
     model: str,
@@ -131,8 +146,10 @@ def _load_method(
         raise ConfigError(
             f"model {method}: say which model is asked, such as {method}:Qwen/Qwen3-VL-2B-Instruct"
         )
+    if method == VLMRM:
+        return load_vlmrm(model, every=every, **options)
     backend = open_backend(model, **options)
-    return make_asking_model(method, backend, think=think, every=every, seed=seed)
+    return make_question_model(method, backend, think=think, every=every, seed=seed)
 
 
 def _load_spoken(

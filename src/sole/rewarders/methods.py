@@ -10,6 +10,8 @@ from sole.rewarders.gvl import CausalGvl, ShuffledGvl
 from sole.rewarders.lrm import Completion, Contrastive, Progress, Tri
 from sole.rewarders.rlvlmf import Preference
 from sole.rewarders.roboreward import RoboReward
+from sole.rewarders.streaming import NAME as STREAM
+from sole.rewarders.streaming import StreamingModel
 from sole.rewarders.topreward import TopReward
 from sole.rewarders.vlac import SignedDelta
 
@@ -33,6 +35,23 @@ TWO_WAYS: Mapping[str, Callable[[], Method]] = {
 """Methods that read the words of a reply, or the probabilities of all answers without words."""
 
 METHODS = ("gvl", *ONE_WAY, *TWO_WAYS)
+"""Methods that never ask according to an earlier answer."""
+
+QUESTIONS = (*METHODS, STREAM)
+"""All that may stand before the name of a model."""
+
+
+def make_question_model(
+    method: str, backend: Backend, *, think: bool = False, every: int = 1, seed: int = 0
+) -> AskingModel | StreamingModel:
+    """One of :data:`QUESTIONS` and a model as a reward model; see :func:`make_asking_model`.
+
+    Raises:
+        ConfigError: If the backend lacks what the method needs.
+    """
+    if method == STREAM:
+        return StreamingModel(backend, think=think, every=every)
+    return make_asking_model(method, backend, think=think, every=every, seed=seed)
 
 
 def make_asking_model(

@@ -81,9 +81,4 @@ class TransformersBackend:
         return found
 
     def _see(self, prompt: Prompt) -> Inputs:
-        if prompt.chat:
-            return self.network.see(self.network.write(prompt.messages), prompt.images)
-        mark = self.network.picture_mark() if prompt.images else ""
-        parts = prompt.messages[0]["content"]
-        text = "".join(part["text"] if part["type"] == "text" else mark for part in parts)
-        return self.network.see(text, prompt.images)
+        return self.network.see(self.network.written(prompt), prompt.images)

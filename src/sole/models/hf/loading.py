@@ -44,6 +44,66 @@ class Opened:
     identity: str
 
 
+@dataclass(frozen=True)
+class Described:
+    """What is known of a model before its weights are read.
+
+    Attributes:
+        name: As the user called it.
+        config: Of transformers.
+        processor: Of pictures and text.
+        commit: Of the hub, which all files are taken from; None for a folder.
+    """
+
+    name: str
+    config: PreTrainedConfig
+    processor: Any
+    commit: str | None
+
+    @property
+    def identity(self) -> str:
+        """Name and version: a commit of the hub, or a fingerprint of the folder's weights.
+
+        Raises:
+            ConfigError: If a folder holds no weights.
+        """
+        if self.commit:
+            return f"{self.name}@{self.commit[:10]}"
+        return f"{Path(self.name).resolve().name}@{fingerprint(Path(self.name))}"
+
+
+def describe_model(name: str, revision: str | None) -> Described:
+    """Find a model and open its processor, without its weights.
+
+    Args:
+        name: ``ORGANISATION/MODEL`` or a folder that ``save_pretrained`` wrote.
+        revision: Branch, tag or commit on the hub; None for its main branch.
+
+    Raises:
+        ConfigError: If there is no such model or revision, or it does not answer questions about
+            pictures.
+        ModelError: If it cannot be downloaded or opened, or a package is missing.
+    """
+    local = Path(name).is_dir()
+    if local and revision:
+        raise ConfigError(
+            f"model {name}@{revision}: a folder has no revisions; leave out @{revision}"
+        )
+    config_path = Path(name) / "config.json" if local else fetch_config(name, revision)
+    # The commit that the configuration came from, so that all files are of one version.
+    commit = None if local else config_path.parent.name
+    with explained(name, _WHEN_LOADING):
+        config = AutoConfig.from_pretrained(name, revision=commit or "main")
+        if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+            raise ConfigError(
+                f"model {name}: a {config.model_type} does not answer questions about pictures; "
+                "expected an image-text-to-text model, such as Qwen/Qwen3-VL-2B-Instruct"
+            )
+    with explained(f"{name} (a {config.model_type})", _WHEN_LOADING):
+        processor = _open_processor(name, config, commit)
+    return Described(name, config, processor, commit)
+
+
 def open_model(name: str, revision: str | None, device: str, dtype: str) -> Opened:
     """Open a model by its name on Hugging Face or its folder.
 
@@ -59,33 +119,21 @@ def open_model(name: str, revision: str | None, device: str, dtype: str) -> Open
             pictures, or the device or dtype is none.
         ModelError: If it cannot be downloaded or loaded, or a package is missing.
     """
-    where, kind = _choose_device(device), _choose_dtype(device, dtype)
-    local = Path(name).is_dir()
-    if local and revision:
-        raise ConfigError(
-            f"model {name}@{revision}: a folder has no revisions; leave out @{revision}"
-        )
-    config_path = Path(name) / "config.json" if local else _fetch_config(name, revision)
-    # The commit that the configuration came from, so that all files are of one version.
-    commit = None if local else config_path.parent.name
+    where, kind = choose_device(device), _choose_dtype(device, dtype)
+    found = describe_model(name, revision)
     with explained(name, _WHEN_LOADING):
-        config = AutoConfig.from_pretrained(name, revision=commit or "main")
-        if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-            raise ConfigError(
-                f"model {name}: a {config.model_type} does not answer questions about pictures; "
-                "expected an image-text-to-text model, such as Qwen/Qwen3-VL-2B-Instruct"
-            )
-    with explained(f"{name} (a {config.model_type})", _WHEN_LOADING):
-        processor = _open_processor(name, config, commit)
-        if local:  # A download of gigabytes shows how far it is.
+        if found.commit is None:  # A download of gigabytes shows how far it is.
             transformers.utils.logging.disable_progress_bar()
         model = AutoModelForImageTextToText.from_pretrained(
-            name, config=config, revision=commit or "main", dtype=kind, use_safetensors=True
+            name,
+            config=found.config,
+            revision=found.commit or "main",
+            dtype=kind,
+            use_safetensors=True,
         )
         model.eval()
         model.to(where)  # type: ignore[arg-type]
-    version = commit[:10] if commit else fingerprint(Path(name))
-    return Opened(model, processor, f"{Path(name).resolve().name if local else name}@{version}")
+    return Opened(model, found.processor, found.identity)
 
 
 def fingerprint(folder: Path) -> str:
@@ -152,7 +200,12 @@ def _needs(name: str, said: str) -> str:
     return f"model {name}: {(said.strip().splitlines() or ['a package is missing'])[0]}"
 
 
-def _choose_device(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
+    """The device of this name; ``auto`` is cuda, else mps, else the cpu.
+
+    Raises:
+        ConfigError: If there is none of this name, or not on this machine.
+    """
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -168,7 +221,7 @@ def _choose_device(device: str) -> torch.device:
 
 
 def _choose_dtype(device: str, dtype: str) -> torch.dtype:
-    on_cpu = _choose_device(device).type == "cpu"
+    on_cpu = choose_device(device).type == "cpu"
     kinds = {
         "auto": torch.float32 if on_cpu else torch.bfloat16,
         "bfloat16": torch.bfloat16,
@@ -180,8 +233,13 @@ def _choose_dtype(device: str, dtype: str) -> torch.dtype:
     return kinds[dtype]
 
 
-def _fetch_config(name: str, revision: str | None) -> Path:
-    """Download the configuration, or find it in the cache; its folder is named by its commit."""
+def fetch_config(name: str, revision: str | None) -> Path:
+    """Download the configuration, or find it in the cache; its folder is named by its commit.
+
+    Raises:
+        ConfigError: If there is no such model or revision.
+        ModelError: If it cannot be had.
+    """
     from httpx import HTTPError
     from huggingface_hub import errors as hub
     from huggingface_hub import hf_hub_download

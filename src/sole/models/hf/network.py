@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList
 
 from sole.errors import ModelError
+from sole.models.backend import Prompt
 from sole.models.hf.loading import Opened, explained
 from sole.models.hf.numbers import NumberTree, number_logits
 
@@ -20,32 +21,16 @@ Inputs = Mapping[str, Tensor]
 """What the model takes for one question: a batch of one."""
 
 
-class Network:
-    """Writes and reads for whoever asks; batches change no reply and no number.
+class ChatTemplate:
+    """How a model's own chat template writes a question.
 
     Args:
-        opened: The model and its processor.
-        name: As the user called it, for messages.
-
-    Raises:
-        ModelError: If the model names no token that ends a reply.
-
-    Attributes:
-        ends: Tokens that end a reply.
-        pad: The token that fills up shorter questions.
+        processor: Of the model.
+        identity: Name and version, for messages.
     """
 
-    def __init__(self, opened: Opened, name: str):
-        self.model, self.processor = opened.model, opened.processor
-        self.tokenizer: Any = opened.processor.tokenizer
-        self.identity, self._name = opened.identity, name
-        self.ends = _end_tokens(self.model, self.tokenizer)
-        pad = self.tokenizer.pad_token_id
-        self.pad = min(self.ends) if pad is None else pad
-        # The published generation settings of a model (penalties, its own sampling) are not ours.
-        self.model.generation_config = GenerationConfig(
-            eos_token_id=sorted(self.ends), pad_token_id=self.pad, do_sample=False
-        )
+    def __init__(self, processor: Any, identity: str):
+        self.processor, self.identity = processor, identity
 
     def write(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The question as the model's chat template writes it, up to where the reply begins.
@@ -85,6 +70,47 @@ class Network:
                 "named; it cannot continue a text with pictures in it"
             )
         return mark
+
+    def written(self, prompt: Prompt) -> str:
+        """A prompt as text with marks where its pictures stand.
+
+        Raises:
+            ModelError: If the template refuses or leaves out part of it.
+        """
+        if prompt.chat:
+            return self.write(prompt.messages)
+        mark = self.picture_mark() if prompt.images else ""
+        parts = prompt.messages[0]["content"]
+        return "".join(part["text"] if part["type"] == "text" else mark for part in parts)
+
+
+class Network(ChatTemplate):
+    """Writes and reads for whoever asks; batches change no reply and no number.
+
+    Args:
+        opened: The model and its processor.
+        name: As the user called it, for messages.
+
+    Raises:
+        ModelError: If the model names no token that ends a reply.
+
+    Attributes:
+        ends: Tokens that end a reply.
+        pad: The token that fills up shorter questions.
+    """
+
+    def __init__(self, opened: Opened, name: str):
+        super().__init__(opened.processor, opened.identity)
+        self.model = opened.model
+        self.tokenizer: Any = opened.processor.tokenizer
+        self._name = name
+        self.ends = _end_tokens(self.model, self.tokenizer)
+        pad = self.tokenizer.pad_token_id
+        self.pad = min(self.ends) if pad is None else pad
+        # The published generation settings of a model (penalties, its own sampling) are not ours.
+        self.model.generation_config = GenerationConfig(
+            eos_token_id=sorted(self.ends), pad_token_id=self.pad, do_sample=False
+        )
 
     def see(self, text: str, pictures: Sequence[np.ndarray]) -> dict[str, Tensor]:
         """Turn a written question and its uint8 RGB pictures into the model's inputs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sole.errors import ConfigError
 from sole.protocol.composite import SOLE_R1_8B, Geometry
 from sole.protocol.prompt import SOLE_R1, PromptPreset
 
@@ -67,3 +68,9 @@ ROBUST = ReadingPreset(
 """The same question, read without chance: greedy words, and the expectation over the numbers."""
 
 READINGS: Mapping[str, ReadingPreset] = {preset.name: preset for preset in (ROBUST, PUBLISHED)}
+
+
+def check_preset(name: str) -> None:
+    """Raise ConfigError unless ``name`` is one of :data:`READINGS`."""
+    if name not in READINGS:
+        raise ConfigError(f"preset {name}: expected one of {', '.join(READINGS)}")

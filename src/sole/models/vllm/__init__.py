@@ -1,0 +1,1 @@
+"""Models run by a vLLM engine inside this process."""
