@@ -206,6 +206,44 @@ def test_the_supervised_loss_can_be_trained_beside_the_rewards(folder, tmp_path)
     assert values["sft_number_loss"] > 0
 
 
+@pytest.mark.slow
+def test_the_joint_objective_lowers_its_loss_while_rewards_grow(folder, tmp_path):
+    config = RlvrConfig(
+        data=(), run_dir=tmp_path, init=str(folder), steps=30, learning_rate=1e-2, modes=("fast",),
+        prompts_per_step=2, fast_group_size=64, kl_weight=0.0, held_aside=0, tau=20.0,
+        direction_weight=0.0, sft_weight=0.3, bf16=False,
+    )  # fmt: skip
+    trainer = Trainer(config, folder, list(prepare(toy_episodes())))
+    values = [trainer.step(step)[0] for step in range(30)]
+    early, late = (
+        {name: np.mean([v[name] for v in part]) for name in ("fast_reward", "sft_number_loss")}
+        for part in (values[:4], values[-4:])
+    )
+    assert late["fast_reward"] > early["fast_reward"] + 0.5
+    assert late["sft_number_loss"] < early["sft_number_loss"] - 0.5
+
+
+def test_a_step_of_the_joint_objective_is_that_of_the_sum_of_both_gradients(
+    folder, tmp_path, monkeypatch
+):
+    def gradients(weight):
+        config = RlvrConfig(
+            data=(), run_dir=tmp_path, init=str(folder), steps=5, held_aside=0, bf16=False,
+            prompts_per_step=2, modes=("fast",), updates_per_step=1, sft_weight=weight,
+        )  # fmt: skip
+        trainer = Trainer(config, folder, list(prepare(toy_episodes())))
+        with monkeypatch.context() as patch:
+            patch.setattr("torch.nn.utils.clip_grad_norm_", lambda *_: torch.tensor(0.0))
+            trainer.step(0)
+        found = {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}
+        return {name: grad.clone() for name, grad in found.items()}
+
+    none, once, twice = (gradients(weight) for weight in (0.0, 1.0, 2.0))
+    for name, grad in none.items():
+        assert torch.allclose(twice[name] - once[name], once[name] - grad, atol=1e-4), name
+    assert any(not torch.allclose(once[name], grad) for name, grad in none.items())
+
+
 def command(data: Path, model: Path, run: Path) -> list[str]:
     return ["--data", str(data), "--run-dir", str(run), "--init", str(model), "--steps", "8",
             "--prompts-per-step", "2", "--group-size", "2", "--fast-group-size", "2",
