@@ -133,6 +133,14 @@ def test_a_correction_is_never_larger_than_allowed(tmp_path):
     np.testing.assert_allclose(back, 0.5, atol=1e-4)
 
 
+def test_a_correction_costs_its_mean_square_and_an_action_nothing(tmp_path):
+    made, _, _ = improver(Residual, tmp_path)
+    cost = made.cost(np.array([[0.0, 0.0], [1.0, -1.0], [0.5, 0.0]]))
+    np.testing.assert_allclose(cost, [0.0, 0.05, 0.05 * 0.125])
+    whole, _, _ = improver(Whole, tmp_path)
+    assert whole.cost(np.ones((3, 2))).tolist() == [0.0] * 3
+
+
 @pytest.mark.parametrize("kind", [Residual, Whole])
 def test_while_only_the_critic_learns_the_policy_stays(kind, tmp_path):
     made, _, states = improver(kind, tmp_path)
@@ -281,6 +289,7 @@ def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_refinement_with_the_oracle_improves_a_poor_clone(tmp_path):
     class Clumsy(PointEnv):
         """Its expert aims beside the goal, so a clone of it fails."""

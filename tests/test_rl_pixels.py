@@ -202,6 +202,7 @@ def test_seconds_of_a_run_are_split_into_its_parts(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_drqv2_learns_from_the_oracle_and_not_from_a_constant(tmp_path):
     settings = {**DRQ, "episodes": 160, "random_episodes": 16, "eval_episodes": 20}
     settings |= {"updates_per_episode": 20, "batch_size": 64, "tau": 0.01, "eval_every": 160}

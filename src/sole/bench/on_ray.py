@@ -7,6 +7,7 @@ machine sees them under the same name.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,7 +60,7 @@ def _everywhere(run: RlConfig) -> str:
 
 def _start_ray(jobs: int) -> Any:
     try:
-        import ray
+        ray = importlib.import_module("ray")
     except ImportError as error:
         raise ConfigError("--ray needs Ray: pip install 'sole-rewards[ray]'") from error
     own: dict[str, Any] = {} if os.environ.get(_ADDRESS) else {"num_cpus": jobs}

@@ -42,6 +42,9 @@ class RefineConfig(Config):
     """Iterations in which only the critic learns; the policy acts as it was cloned."""
     residual_scale: float = Field(default=0.3, gt=0, le=1)
     """Largest correction of each action, which is in [-1, 1]."""
+    correction_cost: float = Field(default=0.05, ge=0)
+    """Residual variant: what a largest correction costs, in rewards of one decision; smaller ones
+    cost their square of it. Without a cost the correction drifts where rewards differ little."""
     anchor: float = Field(default=0.1, ge=0)
     """Whole variant: steps of cloning after each iteration, as a share of `updates`; they keep the
     policy near the expert's episodes."""

@@ -11,7 +11,7 @@ import numpy as np
 _EXACT_PAIRS, _DRAWS = 14, 20_000
 
 
-def sign_flip_p_value(gains: Sequence[float], seed: int = 0) -> float:
+def sign_flip_p_value(gains: Sequence[float] | np.ndarray, seed: int = 0) -> float:
     """Two-sided p-value of a paired permutation test on the mean gain (Fisher's sign flips).
 
     If before and after were the same, each pair's gain could as well have had the other sign. The

@@ -37,6 +37,10 @@ class Improver(Protocol):
         """What the learner would have had to decide for these actions to be carried out."""
         ...
 
+    def cost(self, decisions: np.ndarray) -> np.ndarray:
+        """What each decision ``(T, A)`` costs by itself, ``(T,)``."""
+        ...
+
     def learn(self, *, critic_only: bool) -> None:
         """One iteration's gradient steps."""
         ...
@@ -74,6 +78,10 @@ class Residual:
     def decisions_for(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The corrections that come nearest to these actions."""
         return np.clip((actions - self._base.act(states)) / self._config.residual_scale, -1.0, 1.0)
+
+    def cost(self, decisions: np.ndarray) -> np.ndarray:
+        """The mean square of each correction, so that none is made without need."""
+        return self._config.correction_cost * np.square(decisions).mean(1)
 
     def learn(self, *, critic_only: bool) -> None:
         """SAC's own training; the clone is not touched."""
@@ -120,6 +128,10 @@ class Whole:
     def decisions_for(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The actions themselves."""
         return actions
+
+    def cost(self, decisions: np.ndarray) -> np.ndarray:
+        """Nothing."""
+        return np.zeros(len(decisions))
 
     def learn(self, *, critic_only: bool) -> None:
         """SAC's own training, then the cloning steps."""

@@ -207,9 +207,10 @@ class _Refinement:
         judgement = episode.judgement(self.judge)
         if judgement.rewards is None or not episode.decisions:
             return False
+        decisions = np.stack(episode.decisions)
         improver.agent.store_steps(
-            improver.seen(episode.observations), np.stack(episode.decisions), judgement.rewards,
-            completed=episode.completed,
+            improver.seen(episode.observations), decisions,
+            judgement.rewards - improver.cost(decisions), completed=episode.completed,
         )  # fmt: skip
         return True
 

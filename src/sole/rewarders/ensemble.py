@@ -95,19 +95,16 @@ class EnsembleRewardModel:
         self.members, self.copies = tuple(members), range(first_copy, copies)
         names = "+".join(member.model_id for member in members)
         self.model_id = f"{names}/copies{first_copy}-{copies - 1}"
-        self._episodes = self._frames = 0
+        self.costs = CostCounters()
         self.views = tuple(dict.fromkeys(view for m in members for view in m.views))
 
-    @property
-    def costs(self) -> CostCounters:
-        """Episodes and frames as they came; the rest is what all members have spent together."""
-        total = CostCounters(self._episodes, self._frames)
-        for member in self.members:
-            total.model_calls += member.costs.model_calls
-            total.generated_tokens += member.costs.generated_tokens
-            total.parse_failures += member.costs.parse_failures
-            total.seconds += member.costs.seconds
-        return total
+    def count(self) -> None:
+        """Bring the costs up to date: episodes and frames as they came, the rest of all members."""
+        spent = [member.costs for member in self.members]
+        self.costs.model_calls = sum(one.model_calls for one in spent)
+        self.costs.generated_tokens = sum(one.generated_tokens for one in spent)
+        self.costs.parse_failures = sum(one.parse_failures for one in spent)
+        self.costs.seconds = sum(one.seconds for one in spent)
 
     def thinking(self) -> RewardModel:
         """The first member alone, writing its reasoning where it can."""
@@ -118,9 +115,10 @@ class EnsembleRewardModel:
         """Judge every frame of every episode; each member gets all copies in one batch."""
         films = [_altered(episode, k) for k in self.copies for episode in episodes]
         n = len(episodes)
-        self._episodes += n
-        self._frames += sum(episode.n_frames for episode in episodes)
         scores = [member.score(films) for member in self.members]
+        self.costs.episodes += n
+        self.costs.frames += sum(episode.n_frames for episode in episodes)
+        self.count()
         votes = [[s[k * n + i] for s in scores for k in range(len(self.copies))] for i in range(n)]
         return [
             EpisodeScore(
@@ -134,25 +132,28 @@ class EnsembleRewardModel:
     def start(self, task: str) -> EnsembleSession:
         """Open a session that is fed one frame at a time."""
         sessions = [m.start(task) for m in self.members for _ in self.copies]
-        return EnsembleSession(sessions, self.copies)
+        return EnsembleSession(self, sessions)
 
 
 class EnsembleSession:
     """One running episode before all members.
 
     Args:
+        model: The ensemble.
         sessions: Of each member one for every copy, member by member.
-        copies: Numbers of the copies of each frame.
     """
 
-    def __init__(self, sessions: Sequence[Session], copies: Sequence[int]):
-        self._sessions, self._copies = tuple(sessions), copies
+    def __init__(self, model: EnsembleRewardModel, sessions: Sequence[Session]):
+        self._model, self._sessions = model, tuple(sessions)
 
     def step(self, views: Mapping[str, np.ndarray]) -> StepScore:
         """Judge the next frame; each view is uint8 RGB ``(H, W, 3)``."""
         check_moment(views)
-        seen = [{n: altered(v, k) for n, v in views.items()} for k in self._copies]
-        return agree([s.step(seen[i % len(seen)]) for i, s in enumerate(self._sessions)])
+        seen = [{n: altered(v, k) for n, v in views.items()} for k in self._model.copies]
+        steps = [s.step(seen[i % len(seen)]) for i, s in enumerate(self._sessions)]
+        self._model.costs.frames += 1
+        self._model.count()
+        return agree(steps)
 
 
 def _altered(episode: Episode, copy: int) -> Episode:

@@ -159,12 +159,14 @@ def _make_eye(n_channels: int) -> nn.Sequential:
 
 
 def _stacked_shape(space: Dict, views: Sequence[str]) -> tuple[int, int, int]:
-    shapes = [space.spaces[name].shape or () for name in views]
-    if not shapes or len({shape[1:] for shape in shapes}) > 1:
+    shapes = [tuple(space.spaces[name].shape or ()) for name in views]
+    sides = {(height, width) for _, height, width in shapes}
+    if len(sides) != 1:
         raise ConfigError(f"drqv2: expected pictures of one size, got {shapes}")
-    if min(shapes[0][1:]) < _SMALLEST_PX:
+    height, width = sides.pop()
+    if min(height, width) < _SMALLEST_PX:
         raise ConfigError(f"drqv2: expected pictures of {_SMALLEST_PX} px or more, got {shapes}")
-    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+    return sum(shape[0] for shape in shapes), height, width
 
 
 class DrqPolicy(TD3Policy):

@@ -6,9 +6,10 @@ The policy then learns from vectors, for which a CPU is enough.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Space
 
 from sole.errors import ConfigError
 from sole.rl.envs import Observation
@@ -25,15 +26,15 @@ class EyeView:
         ConfigError: If there are no pictures.
     """
 
-    def __init__(self, space: Dict, grid: int):
+    def __init__(self, space: Space[Any], grid: int):
         # Imported only now: torch takes seconds, and only this kind of observation needs it here.
         from sole.rewarders.learned_net import make_eye
 
+        if not isinstance(space, Dict):
+            raise ConfigError(f"observation eye: expected pictures, got {space}")
         self._eye = make_eye("nano", grid)
         self._views = sorted(k for k, v in space.spaces.items() if len(v.shape or ()) == 3)
         self._vectors = sorted(set(space.spaces) - set(self._views))
-        if not self._views:
-            raise ConfigError(f"observation eye: expected pictures, got {list(space.spaces)}")
         size = len(self([_example(space)])[0])
         self.space = Box(-np.inf, np.inf, (size,), np.float32)
 
