@@ -90,19 +90,44 @@ def main(argv: Sequence[str]) -> int:
         data, config.wanted, model_id=model.model_id, signal=signal,
         made_from=str(config.data or " ".join(sorted(set(task_labels(episodes))))),
     )  # fmt: skip
-    found = {"fit": report(data, calibration, cross_fitted(data, config.wanted))}
+    said = cross_fitted(data, config.wanted)
+    found = {"fit": report(data, calibration, said)}
+    bins = {"fit": _bins(data, said.success)}
     if checked:
         others = _check_episodes(config)
         refuse_overlap(episodes, others)
         held_out = gather(others, judge(model, others, config.batch, "checking"), signal)
-        found["check"] = report(held_out, calibration, applied(held_out, calibration))
+        said = applied(held_out, calibration)
+        found["check"] = report(held_out, calibration, said)
+        bins["check"] = _bins(held_out, said.success)
         _draw(out, model.model_id, held_out, calibration)
     write_atomically(out, calibration.model_dump_json(indent=1) + "\n")
+    measured = {part: {**found[part], "bins": bins[part]} for part in found}
+    write_atomically(measured_path(out), json.dumps(measured, indent=1, allow_nan=False) + "\n")
     _show(config, out, calibration, found)
     if config.figures:
         command = " ".join(["sole calibrate", *argv])
         record_figures(config.figures, calibration_figures(found, calibration), command)
     return 0
+
+
+def measured_path(calibration: Path) -> Path:
+    """Where what was measured of a calibration lies, for ``sole report calibration``.
+
+    Example:
+        >>> measured_path(Path("runs/calibration.json")).name
+        'calibration.measured'
+    """
+    return calibration.with_suffix(".measured")
+
+
+def _bins(data: Labelled, calibrated: np.ndarray) -> dict[str, Any]:
+    """The reliability diagram's points: what was said, what was true, and how many frames."""
+    found = {}
+    for name, said in (("before", data.signal), ("after", calibrated)):
+        bins = in_bins(said, data.success, PROBABILITY_BINS)
+        found[name] = {key: getattr(bins, key).tolist() for key in ("said", "true", "counts")}
+    return found
 
 
 def _place(config: CalibrateConfig, model_id: str) -> Path:

@@ -9,16 +9,25 @@ from sole.errors import ConfigError
 
 _USAGE = (
     "usage: sole report quality RESULT.json [flags]\n"
-    "       sole report compare A.json B.json [flags]\n\n"
-    "  quality  a page of one result of sole eval quality: metrics, plots, worst cases as clips\n"
-    "  compare  two results on the same episodes, metric by metric\n\n"
+    "       sole report compare A.json B.json [flags]\n"
+    "       sole report robustness RESULT.json [flags]\n"
+    "       sole report calibration CALIBRATION.json [flags]\n"
+    "       sole report clips RESULT.json [flags]\n\n"
+    "  quality      a page of a result of sole eval quality: metrics, plots, worst cases as clips\n"
+    "  compare      two results on the same episodes, metric by metric\n"
+    "  robustness   a page of a result of sole eval robustness, turned failures as clips\n"
+    "  calibration  a page of what sole calibrate saved, with reliability diagrams\n"
+    "  clips        a page of a result of sole eval clips, the worst ones to look at\n\n"
     "sole report quality --help shows the flags.\n"
 )
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole report``."""
-    verbs: dict[str, Callable[[Sequence[str]], int]] = {"quality": _quality, "compare": _compare}
+    verbs: dict[str, Callable[[Sequence[str]], int]] = {
+        "quality": _quality, "compare": _compare, "robustness": _robustness,
+        "calibration": _calibration, "clips": _clips,
+    }  # fmt: skip
     if argv and argv[0] in {"-h", "--help"}:
         sys.stdout.write(_USAGE)
         return 0
@@ -37,3 +46,21 @@ def _compare(argv: Sequence[str]) -> int:
     from sole.review.compare import run_compare
 
     return run_compare(argv)
+
+
+def _robustness(argv: Sequence[str]) -> int:
+    from sole.review.robustness import run_robustness_report
+
+    return run_robustness_report(argv)
+
+
+def _calibration(argv: Sequence[str]) -> int:
+    from sole.review.calibration import run_calibration_report
+
+    return run_calibration_report(argv)
+
+
+def _clips(argv: Sequence[str]) -> int:
+    from sole.review.recorded import run_clips_report
+
+    return run_clips_report(argv)

@@ -279,6 +279,6 @@ def _data(env: Any) -> mujoco.MjData:
 
 
 def _renderer(env: Any) -> mujoco.Renderer:
-    if env._renderer is None:
+    if vars(env)["_renderer"] is None:
         env.views()  # the first picture makes it
-    return env._renderer._renderer
+    return vars(env)["_renderer"]._renderer
