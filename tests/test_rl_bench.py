@@ -9,6 +9,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,10 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sole.bench import command, plan, pool
+from sole.bench import command, on_ray, plan, pool
 from sole.bench.compare import compare
 from sole.bench.config import RlBenchConfig
-from sole.bench.on_ray import run_all_on_ray
 from sole.bench.outcome import Outcome, read_outcome
 from sole.bench.show import bench_figures, reward_table
 from sole.bench.statistics import interquartile_mean, mean_score, stratified_interval
@@ -335,10 +335,82 @@ def test_a_sweep_over_ray_runs_everything_and_repeats_nothing(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in finished} == finished
 
 
+class RayError(Exception):
+    pass
+
+
+class FakeRay:
+    """The few calls of Ray that a sweep makes; tasks run at once, and one may be lost."""
+
+    exceptions = SimpleNamespace(RayError=RayError)
+
+    def __init__(self, lost: str = ""):
+        self.lost, self.options, self.n_cpus, self.down = lost, [], None, False
+
+    def init(self, num_cpus=None, **options):
+        self.n_cpus = num_cpus
+
+    def remote(self, **options):
+        self.options.append(options)
+        return lambda work: SimpleNamespace(remote=lambda text: (work, text))
+
+    def wait(self, tasks, num_returns):
+        return tasks[-num_returns:], tasks[:-num_returns]
+
+    def get(self, task):
+        if self.lost and self.lost in task[1]:
+            raise RayError
+        return task[0](task[1])
+
+    def shutdown(self):
+        self.down = True
+
+
+class WaitedProcess(InstantProcess):
+    def wait(self):
+        return self.returncode
+
+    def kill(self):
+        pass
+
+
+def test_over_ray_every_run_is_begun_once_and_a_lost_machine_fails_only_its_own(
+    tmp_path, monkeypatch
+):
+    ray = FakeRay(lost="fake.b/nano/seed1")
+    begun = []
+
+    def start(run):
+        begun.append(run.run_dir)
+        run.run_dir.mkdir(parents=True)
+        return WaitedProcess(run, code=1 if run.run_dir.match("fake.a/oracle/seed0") else 0)
+
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(on_ray, "start_worker", start)
+    runs, ended = plan.plan_runs(bench(tmp_path)), []
+    failures = on_ray.run_all_on_ray(runs, 3, advance=ended.append)
+    assert len(begun) == len(set(begun)) == 7
+    assert sum(ended) == 8
+    assert {f.run.run_dir.relative_to(tmp_path / "runs").as_posix() for f in failures} == {
+        "fake.b/nano/seed1", "fake.a/oracle/seed0"
+    }  # fmt: skip
+    assert (ray.n_cpus, ray.down, ray.options[0]["num_cpus"]) == (3, True, 1)
+    assert len(plan.unfinished(runs)) == 2
+
+
+def test_a_named_cluster_brings_its_own_cpus(tmp_path, monkeypatch):
+    ray = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    assert on_ray.run_all_on_ray([], 3) == []
+    assert ray.n_cpus is None
+
+
 def test_ray_that_is_not_installed_is_named_with_its_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'sole-rewards\[ray\]'"):
-        run_all_on_ray(plan.plan_runs(bench(tmp_path)), 1)
+        on_ray.run_all_on_ray(plan.plan_runs(bench(tmp_path)), 1)
 
 
 def test_nothing_that_is_missing_needs_no_ray(tmp_path, monkeypatch, capsys):
