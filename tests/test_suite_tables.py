@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sole.cli import main
 from sole.errors import ConfigError
 from sole.sims import libero_tasks, listing, maniskill_tasks, robosuite_tasks
 from sole.sims.registry import make_env, split_of, task_names
@@ -116,3 +117,10 @@ def test_sims_list_shows_one_suite_with_sentences(capsys):
 def test_sims_list_refuses_an_unknown_suite():
     with pytest.raises(ConfigError, match="choose from"):
         listing.main(["list", "--suite", "fly"])
+
+
+def test_a_sheet_of_a_suite_is_refused_where_it_cannot_be_drawn(tmp_path, capsys):
+    assert main(["sims", "sheet", "--suite", "chess", "--out", str(tmp_path / "a.png")]) == 2
+    assert "not installed" in capsys.readouterr().err
+    assert main(["sims", "sheet", "--suite", "worlds", "--out", str(tmp_path / "a.jpg")]) == 2
+    assert "expected a .png" in capsys.readouterr().err

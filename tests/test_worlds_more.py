@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import pytest
 
 from sole.errors import ConfigError
@@ -99,3 +100,17 @@ def test_with_two_objects_the_sentence_says_which_side_it_is_on():
         if told == 3:
             break
     assert told == 3
+
+
+def test_freeing_one_renderer_leaves_the_pictures_of_another_alone():
+    """MuJoCo deleted the other's textures: data sets of two suites would have held noise."""
+    kept, freed = make_world("block-push", 1, 48), make_world("lever-pull", 1, 48)
+    freed.reset(seed=0)
+    freed.views()
+    kept.reset(seed=0)
+    before = kept.views()
+    freed.close()
+    make_world("drawer-open", 1, 48).close()
+    for name, picture in kept.views().items():
+        np.testing.assert_array_equal(picture, before[name])
+    kept.close()

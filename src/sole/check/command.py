@@ -10,8 +10,10 @@ from sole.errors import ConfigError
 
 CHECKS = {
     "reasoning": "false claims planted in generated reasoning: how many are caught",
+    "labels": "is progress 100 exactly where a suite says success, over many episodes",
     "worlds": "families, arms, sentences and the success of the experts of our own scenes",
     "render": "pictures a second, against the simulator's own settings",
+    "synth": "examples an hour of a recipe, and the hours and gigabytes of all of it",
 }
 
 

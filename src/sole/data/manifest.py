@@ -19,6 +19,7 @@ from sole.run import write_atomically
 
 MANIFEST_PATH = "manifest.json"
 _BLOCK_BYTES = 1 << 20
+_PARTS = ("meta", "data", "videos", "examples")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,18 @@ def load_manifest(folder: Path | str, *, verify: bool = False) -> Manifest:
     return manifest
 
 
+def dataset_hash(manifest: Manifest) -> str:
+    """One SHA-256 of all files and their names; the same for the same data wherever it was made.
+
+    Example:
+        >>> here, there = (Manifest({"by": by}, sha256={"a": "1"}) for by in ("us", "ray"))
+        >>> dataset_hash(here) == dataset_hash(there)
+        True
+    """
+    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(manifest.sha256.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def _verify(folder: Path, manifest: Manifest) -> None:
     now = _hashes(folder)
     changed = sorted(p for p in {*now, *manifest.sha256} if now.get(p) != manifest.sha256.get(p))
@@ -100,7 +113,7 @@ def _verify(folder: Path, manifest: Manifest) -> None:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    paths = [p for part in ("meta", "data", "videos") for p in (folder / part).rglob("*")]
+    paths = [p for part in _PARTS for p in (folder / part).rglob("*")]
     files = sorted(p for p in paths if p.is_file() and not p.name.endswith(".tmp"))
     return {str(path.relative_to(folder)): _sha256(path) for path in files}
 

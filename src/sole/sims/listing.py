@@ -17,8 +17,9 @@ from sole.errors import ConfigError
 from sole.sims.registry import SUITES, split_of, task_names
 
 _USAGE = (
-    "usage: sole sims list [flags]\n\n"
-    "  list  suites, tasks and splits; what is installed, and the command for what is not\n\n"
+    "usage: sole sims list|sheet [flags]\n\n"
+    "  list   suites, tasks and splits; what is installed, and the command for what is not\n"
+    "  sheet  one picture of a suite, a small view of each task\n\n"
     "sole sims list --help shows the flags.\n"
 )
 _SPLITS = ("train", "dev", "test")
@@ -38,8 +39,12 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] in {"-h", "--help"}:
         sys.stdout.write(_USAGE)
         return 0
+    if argv and argv[0] == "sheet":
+        from sole.sims.sheet import main as sheet
+
+        return sheet(argv[1:])
     if not argv or argv[0] != "list":
-        raise ConfigError(f"expected list, got {' '.join(argv[:1])!r}: sole sims list")
+        raise ConfigError(f"expected list or sheet, got {' '.join(argv[:1])!r}: sole sims list")
     config = parse_config(SimsConfig, argv[1:], "sole sims list")
     if config.suite is not None and config.suite not in SUITES:
         raise ConfigError(f"no suite {config.suite!r}; choose from: {', '.join(SUITES)}")

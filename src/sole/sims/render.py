@@ -46,7 +46,7 @@ class FastRenderer:
                 f"software rendering does not work ({error}); run `sole doctor` for the mend"
             ) from error
         # Not left to __del__: at the end of a process OSMesa is gone before the renderer is.
-        self._free = weakref.finalize(self, self._renderer.close)
+        self._free = weakref.finalize(self, _close, self._renderer)
         self._options = mujoco.MjvOption()
         if not show_sites:
             self._options.sitegroup[:] = 0
@@ -80,3 +80,16 @@ class FastRenderer:
     def close(self) -> None:
         """Free the OpenGL context."""
         self._free()
+
+
+def _close(renderer: mujoco.Renderer) -> None:
+    """Free a renderer in its own OpenGL context.
+
+    MuJoCo's ``close`` deletes textures by number in whichever context is current: when that is
+    another renderer's, that one draws noise from then on.
+    """
+    if renderer._gl_context is not None and renderer._mjr_context is not None:
+        renderer._gl_context.make_current()
+        renderer._mjr_context.free()
+        renderer._mjr_context = None
+    renderer.close()

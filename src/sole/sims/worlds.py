@@ -28,7 +28,7 @@ from sole.sims.render import FastRenderer
 from sole.sims.staged import fraction, staged_progress
 from sole.sims.worlds_arms import SAWYER, ArmLook
 from sole.sims.worlds_expert import act
-from sole.sims.worlds_look import CAMERA, Look
+from sole.sims.worlds_look import CAMERA, Look, seen_at
 from sole.sims.worlds_more import MORE_BUILDERS
 from sole.sims.worlds_part import DONE_AT, OTHER, Part
 from sole.sims.worlds_prop import Prop
@@ -236,6 +236,18 @@ class WorldEnv(TaskEnv):
         if self._other is None:
             return self.opposite_action()
         return act(self._other.moment(self._robot))
+
+    def landmarks(self) -> dict[str, dict[str, Any]]:
+        """Where the gripper and the named objects are; alike objects have no name of their own.
+
+        Returns:
+            By name: ``picture`` (x right, y down, in [0, 1] of the external view), ``depth_m``
+            along the camera's axis, ``place_m`` in the world.
+        """
+        places = {"gripper": self._robot.tip_m()}
+        if not self._has_twin:
+            places |= {part.prop.thing: part.handle_m() for part in self._parts}
+        return {name: seen_at(self._model, self._data, at) for name, at in places.items()}
 
     def close(self) -> None:
         """Free the renderer."""

@@ -120,9 +120,9 @@ def _scara(pen: Pen, wrist: np.ndarray, rgb: Rgb) -> None:
 
 def _gantry(pen: Pen, wrist: np.ndarray, rgb: Rgb) -> None:
     """Rails over the table: a beam that travels, a carriage on it, a ram that goes down."""
-    level, wide = 0.74, 0.68
+    level, wide = 0.95, 0.68
     for side in (-wide, wide):
-        pen.box(np.array([side, 0.6, level]), (0.03, 0.55, 0.03), _METAL)
+        pen.box(np.array([side, 0.6, level]), (0.012, 0.55, 0.012), _METAL)
     pen.box(np.array([0.0, wrist[1], level + 0.05]), (wide, 0.035, 0.035), rgb)
     pen.box(np.array([wrist[0], wrist[1], level + 0.02]), (0.07, 0.08, 0.09), _DARK)
     middle = (wrist[2] + level + 0.1) / 2

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mujoco
 import numpy as np
 
@@ -77,6 +79,25 @@ class Look:
         model.light_diffuse[:] *= rng.uniform(0.6, 1.4)
         model.light_dir[:] += rng.uniform(-0.3, 0.3, model.light_dir.shape)
         model.vis.headlight.ambient[:] *= rng.uniform(0.75, 1.25)
+
+
+def seen_at(model: mujoco.MjModel, data: mujoco.MjData, place_m: np.ndarray) -> dict[str, Any]:
+    """Where a point of the world is in the upright external picture (which is square).
+
+    Returns:
+        ``picture`` (x right, y down, in [0, 1]), ``depth_m`` along the axis of the camera, and
+        ``place_m`` itself.
+    """
+    camera = data.camera(CAMERA)
+    across, up, back = (place_m - camera.xpos) @ camera.xmat.reshape(3, 3)
+    half = np.tan(np.radians(model.cam_fovy[model.camera(CAMERA).id]) / 2) * -back
+    # The camera hangs upside down and its picture is turned round: both signs change.
+    x, y = 0.5 - across / (2 * half), 0.5 + up / (2 * half)
+    return {
+        "picture": (round(float(x), 4), round(float(y), 4)),
+        "depth_m": round(float(-back), 4),
+        "place_m": tuple(round(float(v), 4) for v in place_m),
+    }
 
 
 def _palette(names: list[str], rng: Rng) -> tuple[str, dict[str, np.ndarray]]:

@@ -1,30 +1,31 @@
 """``sole synth``: simulate the planned episodes on all cores and write them as one data set.
 
-Workers put finished episodes into a cache folder, one npz each, and the main process appends them
-to the data set in the planned order. Whatever is killed, running the same command again continues.
+Whoever simulates (own processes, or a Ray cluster) puts finished episodes and their examples into a
+cache folder, and the main process appends them to the data set in the planned order. Whatever is
+killed, running the same command again continues, and the files are those of an unbroken run.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-from pydantic import Field
+from typing import Any
 
 from sole import __version__
-from sole.config import Config, parse_config
-from sole.data.cache import get_episode, put_episode
-from sole.data.episode import Episode
+from sole.config import parse_config
+from sole.console import progress_bar, stdout
+from sole.data.cache import get_episode
 from sole.data.lerobot import EpisodeWriter, save_manifest
 from sole.errors import ConfigError, SimError
 from sole.run import write_atomically
+from sole.synth.config import NOT_THE_RESULT, SynthConfig
 from sole.synth.plan import (
     Job,
     expand_tasks,
@@ -33,54 +34,42 @@ from sole.synth.plan import (
     refuse_without_expert,
     tasks_of,
 )
+from sole.synth.shards import EPISODES_PER_SHARD, count_examples, write_shard
+from sole.synth.work import cached_episode, work
 
-
-class SynthConfig(Config):
-    """Simulate episodes by many kinds of policies, with true progress and facts."""
-
-    out: Path
-    """Folder of the data set (LeRobot v3)."""
-    suite: str = "metaworld"
-    """Suite whose training tasks are simulated: metaworld or worlds."""
-    tasks: tuple[str, ...] = ()
-    """Full task names (suite/name) instead of the whole training split."""
-    episodes_per_task: int = Field(72, gt=0)
-    """Episodes of each task."""
-    from_runs: tuple[Path, ...] = ()
-    """Folders of `sole rl` runs on training tasks: film their agents instead of our policies."""
-    per_run: int = Field(48, gt=0)
-    """Episodes of each run in --from-runs: half the most overrated ones, half at random."""
-    n_frames: int = Field(31, gt=1)
-    """Frames per episode, 13 a second."""
-    size_px: int = Field(96, ge=32)
-    """Height and width of each view."""
-    seed: int = 0
-    """Seeds the plan: policies, layouts, wordings, looks."""
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, gt=0)
-    """Processes that simulate."""
+#: Called with the number of the episode that is needed next, until it is in the cache.
+Wait = Callable[[int], None]
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole synth``."""
-    build(parse_config(SynthConfig, argv, "sole synth"))
+    config = parse_config(SynthConfig, argv, "sole synth")
+    build(config)
+    stdout.print(f"wrote {config.out}", markup=False, soft_wrap=True)
     return 0
 
 
 def build(config: SynthConfig) -> Path:
-    """Simulate what is missing and write the data set; return its folder."""
+    """Simulate what is missing and write the data set; return its folder.
+
+    Raises:
+        ConfigError: If the plan cannot be made, or the folder holds another one.
+        SimError: If a simulation ends without an episode.
+    """
     jobs = plan(config)
     config.out.mkdir(parents=True, exist_ok=True)
     _check_same_plan(config)
-    workers = _start_workers(config, jobs)
-    with EpisodeWriter(config.out, fps=80 / 6, resume=True) as writer:
-        begun = writer.n_episodes
-        for episode in _in_order(config, jobs, workers, begun):
-            writer.add(episode)
-    for worker in workers:
-        worker.join()
+    cache = cached_episode(config.out, 0).parent
+    cache.mkdir(exist_ok=True)
+    begun = written(config.out)
+    with _simulating(config, jobs, begun) as wait:
+        _append(config, jobs, begun, wait)
+    if _wants_examples(config):
+        for number in range(_n_shards(len(jobs))):
+            write_shard(config.out, number, len(jobs))
     # Only now: a part of the data set is safe when it is finished, not when an episode is added.
-    shutil.rmtree(_cached(config, 0).parent)
-    _write_manifest(config, jobs)
+    shutil.rmtree(cache)
+    save_manifest(config.out, _origin(config, jobs))
     return config.out
 
 
@@ -88,7 +77,7 @@ def plan(config: SynthConfig) -> list[Job]:
     """Every episode of the data set, in its order.
 
     Raises:
-        ConfigError: If there is nothing to simulate, or a task is held out.
+        ConfigError: If there is nothing to simulate, a task is held out or has no expert.
     """
     from sole.synth.replays import plan_replays
 
@@ -97,93 +86,105 @@ def plan(config: SynthConfig) -> list[Job]:
     names = expand_tasks(config.tasks) if config.tasks else tasks_of(config.suite)
     refuse_held_out(names)
     refuse_without_expert(names)
-    return plan_jobs(names, config.episodes_per_task, config.seed)
-
-
-def work(config_json: str, worker: int) -> None:
-    """Simulate every job of this worker that is not in the cache yet."""
-    config = SynthConfig.model_validate_json(config_json)
-    for i, job in enumerate(plan(config)):
-        path = _cached(config, i)
-        if i % config.workers == worker and not path.exists() and i >= _written(config):
-            put_episode(path, _simulate(config, job))
-
-
-def _simulate(config: SynthConfig, job: Job) -> Episode:
-    from sole.synth.collect import collect_episode
-    from sole.synth.replays import AGENT, replay
-
-    if job.policy == AGENT:
-        return replay(job, size_px=config.size_px)
-    return collect_episode(
-        job.env_name,
-        job.policy,
-        job.seed,
-        size_px=config.size_px,
-        n_frames=config.n_frames,
-        options=job.options,
+    jobs = plan_jobs(
+        names, config.episodes_per_task, config.seed, arms=config.arms, placed=config.placed
     )
+    return jobs[: config.limit_episodes]
 
 
-def _start_workers(config: SynthConfig, jobs: Sequence[Job]) -> list[multiprocessing.Process]:
-    _cached(config, 0).parent.mkdir(exist_ok=True)
-    context = multiprocessing.get_context("spawn")
-    text = config.model_dump_json()
-    workers = [
-        context.Process(target=work, args=(text, k), daemon=True) for k in range(config.workers)
-    ]
-    for process in workers:
-        process.start()
-    return workers  # type: ignore[return-value]
+def written(out: Path) -> int:
+    """Episodes that are in the data set for good."""
+    path = out / "meta" / "info.json"
+    return json.loads(path.read_text())["total_episodes"] if path.exists() else 0
 
 
-def _in_order(
-    config: SynthConfig,
-    jobs: Sequence[Job],
-    workers: Sequence[multiprocessing.Process],
-    begin: int,
-) -> Iterator[Episode]:
-    from sole.console import progress_bar
-
-    with progress_bar("simulating", total=len(jobs), completed=begin) as advance:
-        for i in range(begin, len(jobs)):
-            path = _cached(config, i)
-            while not path.exists():
-                if all(not w.is_alive() for w in workers) and not path.exists():
-                    raise SimError(
-                        f"the simulation of {jobs[i].env_name} ({jobs[i].policy}, seed "
-                        f"{jobs[i].seed}) ended without an episode; its error stands above"
-                    )
-                time.sleep(0.02)
-            yield get_episode(path)
+def _append(config: SynthConfig, jobs: Sequence[Job], begun: int, wait: Wait) -> None:
+    """Add the episodes in their order; what is finished leaves the cache."""
+    with (
+        EpisodeWriter(config.out, fps=80 / 6, resume=True) as writer,
+        progress_bar("simulating", total=len(jobs), completed=begun) as advance,
+    ):
+        kept_from = begun
+        for index in range(begun, len(jobs)):
+            wait(index)
+            writer.add(get_episode(cached_episode(config.out, index)))
+            kept_from = _forget(config.out, kept_from)
+            shard, place = divmod(index + 1, EPISODES_PER_SHARD)
+            if _wants_examples(config) and place == 0:
+                write_shard(config.out, shard - 1, len(jobs))
             advance(1)
 
 
-def _cached(config: SynthConfig, index: int) -> Path:
-    return config.out / "cache" / f"{index:07d}.npz"
+def _forget(out: Path, kept_from: int) -> int:
+    """Remove finished episodes from the cache: twenty thousand would be 34 GB."""
+    finished = written(out)
+    for index in range(kept_from, finished):
+        cached_episode(out, index).unlink(missing_ok=True)
+    return max(kept_from, finished)
 
 
-def _written(config: SynthConfig) -> int:
-    path = config.out / "meta" / "info.json"
-    return json.loads(path.read_text())["total_episodes"] if path.exists() else 0
+@contextmanager
+def _simulating(config: SynthConfig, jobs: Sequence[Job], begun: int) -> Iterator[Wait]:
+    """Start whoever simulates; yields what waits for an episode."""
+    if config.ray:
+        from sole.synth.on_ray import ray_waiting
+
+        with ray_waiting(config, jobs, begun) as wait:
+            yield wait
+        return
+    context = multiprocessing.get_context("spawn")
+    text = config.model_dump_json()
+    workers = [
+        context.Process(target=work, args=(text, k, plan, begun), daemon=True)
+        for k in range(config.workers if begun < len(jobs) else 0)
+    ]
+    for process in workers:
+        process.start()
+    yield lambda index: _wait_for(config, jobs, workers, index)
+    for process in workers:
+        process.join()
+
+
+def _wait_for(config: SynthConfig, jobs: Sequence[Job], workers: Sequence[Any], index: int) -> None:
+    path = cached_episode(config.out, index)
+    while not path.exists():
+        if all(not w.is_alive() for w in workers) and not path.exists():
+            raise SimError(
+                f"the simulation of {jobs[index].env_name} ({jobs[index].policy}, seed "
+                f"{jobs[index].seed}) ended without an episode; its error stands above"
+            )
+        time.sleep(0.02)
+
+
+def _wants_examples(config: SynthConfig) -> bool:
+    return config.examples_per_episode > 0 or config.questions_per_episode > 0
+
+
+def _n_shards(n_episodes: int) -> int:
+    return -(-n_episodes // EPISODES_PER_SHARD)
 
 
 def _check_same_plan(config: SynthConfig) -> None:
     """A folder continues one plan only: mixing two would make its manifest a lie."""
     path = config.out / "synth.json"
-    text = config.model_dump_json(indent=2, exclude={"out", "workers"})
-    if path.exists() and path.read_text() != text:
-        raise ConfigError(f"{path} was written with other settings; choose another --out")
-    write_atomically(path, text)
+    now = json.loads(config.model_dump_json(exclude=NOT_THE_RESULT))
+    if path.exists():
+        # A setting that came later had its default when the folder was begun.
+        defaults = json.loads(SynthConfig(out=config.out).model_dump_json(exclude=NOT_THE_RESULT))
+        if {**defaults, **json.loads(path.read_text())} != now:
+            raise ConfigError(f"{path} was written with other settings; choose another --out")
+        return
+    write_atomically(path, json.dumps(now, indent=2))
 
 
-def _write_manifest(config: SynthConfig, jobs: Sequence[Job]) -> None:
-    manifest = {
+def _origin(config: SynthConfig, jobs: Sequence[Job]) -> dict[str, Any]:
+    """What the manifest says about where the data set comes from."""
+    return {
         "sole": __version__,
         "command": sys.argv,
-        "settings": json.loads(config.model_dump_json(exclude={"out", "workers"})),
+        "settings": json.loads(config.model_dump_json(exclude=NOT_THE_RESULT)),
         "episodes": len(jobs),
         "tasks": dict(Counter(job.env_name for job in jobs)),
         "policies": dict(Counter(job.policy for job in jobs)),
+        "examples": count_examples(config.out),
     }
-    save_manifest(config.out, manifest)

@@ -28,6 +28,7 @@ def collect_episode(
     size_px: int = 96,
     n_frames: int = 26,
     options: dict[str, Any] | None = None,
+    landmarks: bool = False,
 ) -> Episode:
     """Record one episode; the same arguments give the same episode.
 
@@ -38,6 +39,8 @@ def collect_episode(
         size_px: Height and width of the frames.
         n_frames: Frames recorded, the first one before any action.
         options: Passed to ``reset`` (``task``: a paraphrase, ``look``: a seed of colours).
+        landmarks: Also note where things are in the outside picture, in ``extra["landmarks"]``,
+            where the suite can tell (``worlds``).
     """
     env = _environment(env_name, size_px, seed)
     rng = np.random.default_rng([seed, *policy.encode()])
@@ -46,6 +49,8 @@ def collect_episode(
     n_steps = (n_frames - 1) * per_frame
     acting = ALL_POLICIES[policy][0](env, rng, n_steps)
     views, truths, actions, proprio = [env.views()], [env.truth()], [], [env.proprio()]
+    tell = getattr(env, "landmarks", None) if landmarks else None
+    places = [] if tell is None else [tell()]
     for _ in range(n_frames - 1):
         for _ in range(per_frame):
             action = np.clip(np.asarray(next(acting), np.float32), -1.0, 1.0)
@@ -54,9 +59,12 @@ def collect_episode(
         views.append(env.views())
         truths.append(env.truth())
         proprio.append(env.proprio())
+        if tell is not None:
+            places.append(tell())
     return pack_episode(
         env, views, truths, actions, proprio,
         env_name=env_name, policy=policy, seed=seed, fps=env.control_hz / per_frame,
+        extra={"landmarks": places} if places else {},
     )  # fmt: skip
 
 

@@ -93,14 +93,22 @@ def _has_expert(full_name: str) -> bool:
     return getattr(SUITES[suite].tasks.get(name), "expert", True)
 
 
-def plan_jobs(env_names: Sequence[str], episodes_per_task: int, seed: int) -> list[Job]:
+def plan_jobs(
+    env_names: Sequence[str],
+    episodes_per_task: int,
+    seed: int,
+    *,
+    arms: Sequence[str] = (),
+    placed: bool = False,
+) -> list[Job]:
     """Draw policies, layouts, wordings and looks; task-major, so that any prefix is balanced.
 
     Half of the episodes keep the suite's stock look; the others get redrawn colours and a slightly
     moved camera. The kinds of policy follow their shares in
-    :func:`~sole.synth.policies.policies_of`.
+    :func:`~sole.synth.policies.policies_of`. ``arms`` and ``placed`` are for ``worlds`` (see
+    :meth:`sole.sims.worlds.WorldEnv.reset`) and change nothing else in the plan.
     """
-    rng = np.random.default_rng(seed)
+    rng, arm_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     jobs = []
     for round_number in range(episodes_per_task):
         for env_name in env_names:
@@ -115,5 +123,9 @@ def plan_jobs(env_names: Sequence[str], episodes_per_task: int, seed: int) -> li
                 options["task"] = str(rng.choice(wordings))
                 if round_number % 2:
                     options["look"] = int(rng.integers(2**31))
+            if suite == "worlds" and arms:
+                options["arm"] = str(arm_rng.choice(arms))
+            if suite == "worlds" and placed:
+                options["placed"] = True
             jobs.append(Job(env_name, kind, episode_seed, options))
     return jobs

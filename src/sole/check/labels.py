@@ -1,0 +1,109 @@
+"""``sole check labels``: is progress 100 exactly where a suite's own success holds?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from sole.check.output import CheckConfig, Measured, counted
+from sole.config import parse_config
+from sole.console import progress_bar
+from sole.data.episode import Truth
+from sole.errors import ConfigError
+from sole.sims.registry import SUITES, task_names
+from sole.synth.collect import collect_episode
+from sole.synth.plan import expand_tasks, plan_jobs
+
+_SIZE_PX = 32  # nobody looks at these pictures
+#: A fall of an expert's progress by less than this is a wobble, as in `sole data inspect`.
+_WOBBLE_POINTS = 2.0
+
+
+class LabelsConfig(CheckConfig):
+    """Compare progress with success in episodes of every suite that is installed."""
+
+    suite: tuple[str, ...] = ()
+    """Suites; all that are installed by default. Only training tasks are simulated."""
+    episodes: int = Field(200, gt=0)
+    """Episodes of each suite, spread over its tasks and kinds of policies."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of ``sole check labels``."""
+    return counted("labels", parse_config(LabelsConfig, argv, "sole check labels"), check, argv)
+
+
+def check(config: LabelsConfig) -> tuple[list[Measured], dict[str, Any]]:
+    """Simulate and compare, suite by suite.
+
+    Raises:
+        ConfigError: If a suite is not installed or has no training tasks with experts.
+    """
+    chosen = config.suite or tuple(name for name in SUITES if _can_be_made(name))
+    totals: Counter[str] = Counter()
+    tasks: set[str] = set()
+    about: dict[str, Any] = {}
+    for suite in chosen:
+        if not _can_be_made(suite):
+            raise ConfigError(f"suite {suite!r}: nothing to simulate here; sole sims list says why")
+        found = _of_suite(suite, config, tasks)
+        about[suite] = dict(found)
+        totals += found
+    return [
+        Measured("labels.frames_right", totals["frames_right"], totals["frames"]),
+        Measured("labels.episodes_right", totals["episodes_right"], totals["episodes"]),
+        Measured("labels.expert_steps_down", totals["steps_down"], totals["expert_steps"]),
+        Measured("labels.expert_success", totals["experts_done"], totals["experts"]),
+        Measured("suites.tasks_checked", len(tasks), unit="tasks"),
+    ], about
+
+
+def _can_be_made(suite: str) -> bool:
+    known = SUITES.get(suite)
+    mine = [n for n in task_names("train") if n.startswith(suite + "/")]
+    return known is not None and known.installed() and bool(mine)
+
+
+def _of_suite(suite: str, config: LabelsConfig, tasks: set[str]) -> Counter[str]:
+    names = expand_tasks([f"{suite}/*"])
+    order = np.random.default_rng(config.seed).permutation(len(names))
+    names = tuple(names[int(k)] for k in order)
+    jobs = plan_jobs(names, -(-config.episodes // len(names)), config.seed)[: config.episodes]
+    # One simulator at a time: by task, whatever the order of the plan.
+    jobs = sorted(jobs, key=lambda job: job.env_name)
+    found: Counter[str] = Counter()
+    with progress_bar(suite, total=len(jobs)) as advance:
+        for job in jobs:
+            made = collect_episode(
+                job.env_name, job.policy, job.seed, size_px=_SIZE_PX, options=job.options
+            )
+            assert made.truth is not None
+            tasks.add(job.env_name)
+            found += judged(made.truth, expert=job.policy == "expert")
+            advance(1)
+    return found
+
+
+def judged(truth: Truth, *, expert: bool) -> Counter[str]:
+    """Count the frames of an episode that keep the rule, and an expert's steps down.
+
+    Example:
+        >>> truth = Truth(np.float32([0, 50, 40, 100]), np.array([False, False, False, True]))
+        >>> found = judged(truth, expert=True)
+        >>> found["frames_right"], found["steps_down"], found["experts_done"]
+        (4, 1, 1)
+    """
+    progress, success = truth.true_progress, truth.true_success
+    right = ((progress == 100.0) == success) & (np.abs(progress) <= 100.0)
+    whole = bool(right.all()) and abs(float(progress[0])) < 1e-3
+    counts = Counter(frames=len(progress), frames_right=int(right.sum()))
+    counts.update(episodes=1, episodes_right=int(whole))
+    if expert:
+        down = int((np.diff(progress) < -_WOBBLE_POINTS).sum())
+        counts.update(experts=1, experts_done=int(truth.any_success))
+        counts.update(expert_steps=len(progress) - 1, steps_down=down)
+    return counts
