@@ -17,6 +17,7 @@ from sole.client import RemoteRewardModel
 from sole.data.episode import make_example_episode
 from sole.models.base import Answer, keep_pictures
 from sole.models.spoken import SpokenReader
+from sole.protocol import streaming
 from sole.protocol.prompt import write_reply
 from sole.rewarders.catalogue import CATALOGUE
 from sole.rewarders.check import check_reward_model
@@ -34,6 +35,11 @@ from sole.rewarders.sole import Decoding, SoleRewardModel, load_sole
 from sole.rewarders.vlmrm import VlmRmModel
 
 SESSIONS = {"gvl:MODEL": "refused", "ramp": "runs", "oracle": "refused"}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(streaming, "TILE_PX", 8)
 
 
 def draw(prompt, *more):
