@@ -1,0 +1,54 @@
+"""What ``sole check`` counts, on data whose numbers are known."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from sole.check import labels
+from sole.check.output import Measured
+from sole.cli import main
+from sole.data.episode import Truth
+
+
+def test_a_wrong_label_is_counted_on_both_sides():
+    truth = Truth(np.array([0, 100, 40, 90], np.float32), np.array([False, False, False, True]))
+    found = labels.judged(truth, expert=False)
+    assert found == Counter(frames=4, frames_right=2, episodes=1)
+
+
+def test_an_expert_who_loses_ground_is_counted():
+    truth = Truth(np.array([0, 60, 57, 56, 100], np.float32), np.array([*[False] * 4, True]))
+    found = labels.judged(truth, expert=True)
+    assert (found["steps_down"], found["expert_steps"], found["experts_done"]) == (1, 4, 1)
+    assert found["episodes_right"] == 1
+
+
+def test_shares_have_intervals_and_numbers_have_units():
+    share = Measured("a.share", 9, 10).figure()
+    assert share.value == 0.9
+    assert share.low < 0.9 < share.high
+    assert Measured("a.share", 9, 10).text == "90.00% (9 of 10)"
+    assert Measured("a.count", 12, unit="arms").figure().low is None
+
+
+def test_experts_and_sentences_of_a_world_are_counted(capsys):
+    flags = ["--tasks", "faucet-turn-left", "--scenes", "2", "--json"]
+    assert main(["check", "worlds", *flags]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["measured"]["worlds.expert_success"] == {"k": 2, "n": 2, "unit": ""}
+    assert found["measured"]["worlds.sentences"]["k"] > 100
+    assert found["about"]["families"] == ["faucet"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["labels", "--suite", "chess"], "nothing to simulate"),
+        (["synth", "nowhere.toml"], "cannot be read"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(arguments, words, capsys):
+    assert main(["check", *arguments]) == 2
+    assert words in capsys.readouterr().err
