@@ -138,9 +138,11 @@ def _fits(row: Mapping[str, Any], ablation: AblationConfig) -> bool:
 
 
 def _quality(config: AblateConfig, model: Path) -> dict[str, float]:
-    asked = QualityConfig(
-        model=str(model), split="dev", tasks=config.tasks, threads=config.threads,
-        episodes_per_task=config.episodes_per_task, controls=False,
+    asked = QualityConfig.model_validate(
+        {
+            "model": str(model), "split": "dev", "tasks": config.tasks, "controls": False,
+            "episodes_per_task": config.episodes_per_task, "threads": config.threads,
+        }
     )  # fmt: skip
     row = measure(labelled_judge(asked), labelled_episodes(asked, asked.split), asked)
     found = {figure.name: figure.value for figure in result_figures({"": row}, "dev")}

@@ -124,7 +124,7 @@ def layouts(geometry: Geometry, kept_px: int) -> list[np.ndarray]:
     frame = rng.integers(1, 256, (kept_px, kept_px, 3), np.uint8)
     pictures = []
     for names in (VIEW_NAMES, VIEW_NAMES[:1]):
-        moment = dict.fromkeys(names, frame)
+        moment: dict[str, np.ndarray] = dict.fromkeys(names, frame)
         pictures += [compose(moment, middle, moment, geometry) for middle in (moment, None)]
     return pictures
 

@@ -79,11 +79,10 @@ def make_random(folder: Path, shape: str, device: str, dtype: torch.dtype) -> in
     rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_interleaved": True, **parts["rope"]}
     text = {"vocab_size": len(tokenizer), **parts["text"], "rope_parameters": rope}
     text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
-    config = Qwen3VLConfig(
-        text_config=text,
-        vision_config=dict(parts["vision"]),
-        **{f"{k}_token_id": tokenizer.convert_tokens_to_ids(v) for k, v in named.items()},
-    )
+    ids: dict[str, Any] = {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(mark) for name, mark in named.items()
+    }
+    config = Qwen3VLConfig(text_config=text, vision_config=dict(parts["vision"]), **ids)
     torch.manual_seed(0)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
