@@ -12,6 +12,7 @@ from fake_env import PointEnv
 from serving import serving, until
 
 from sole.cli import main as sole
+from sole.evals import faults
 from sole.evals import serving as load
 from sole.rewarders.controls import RandomWalk
 from sole.rl.config import RlConfig
@@ -80,12 +81,24 @@ def figures(tmp_path):
 
 def test_the_load_is_measured_and_recorded(figures, capsys):
     flags = ["--model", "ramp", "--requests", "40", "--clients", "4", "--sessions", "2"]
-    assert load.main([*flags, "--side-px", "16", "--figures", str(figures)]) == 0
+    flags += ["--memory-requests", "40", "--side-px", "16", "--figures", str(figures)]
+    assert load.main(flags) == 0
     found = {entry["name"]: entry["value"] for entry in json.loads(figures.read_text())}
     assert found["serve.requests"] == 40
+    assert found["serve.requests_in_all"] == 40 + 40 + 5 + 10
+    assert found["rewarders.count"] >= 25
     assert found["serve.errors"] == 0
     assert 0 < found["serve.p50_ms"] <= found["serve.p95_ms"]
     assert "serve.batching_gain" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_every_fault_is_survived(tmp_path, capsys):
+    record = tmp_path / "figures.json"
+    flags = ["--model", "random", "--sessions", "50", "--episodes", "4", "--figures", str(record)]
+    assert faults.main(flags) == 0, capsys.readouterr().out
+    found = {entry["name"]: entry["value"] for entry in json.loads(record.read_text())}
+    assert found["faults.tried"] == found["faults.survived"] == 16
 
 
 def test_a_stopped_server_ends_well_and_said_where_it_was():

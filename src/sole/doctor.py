@@ -61,6 +61,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "gymnasium": "gymnasium>=1.0",
     },
     "maniskill": {"mani_skill": "mani-skill==3.0.1", "gymnasium": "gymnasium>=1.0"},
+    "ray": {"ray": "ray>=2.40"},
     "report": {"matplotlib": "matplotlib>=3.8"},
     "serve": {
         "fastapi": "fastapi>=0.115",

@@ -30,6 +30,7 @@ from sole.console import progress_bar, stderr, stdout
 from sole.data.readers import read_episode
 from sole.errors import ServerError, SoleError
 from sole.evals.figures import Figure, record_figures
+from sole.rewarders.catalogue import CATALOGUE
 
 _STOP_S = 60
 _ADDRESS = re.compile(r"http://\S+")
@@ -45,6 +46,8 @@ class LoadConfig(Config):
     """Judged steps of all clients together."""
     clients: int = Field(32, gt=0)
     """Clients that ask at the same time."""
+    memory_requests: int = Field(8000, ge=0)
+    """Further steps, after which the server's memory must not have grown."""
     sessions: int = Field(8, gt=0)
     """Clients of a second, smaller measurement: as many robots as one might have."""
     think: bool = True
@@ -95,21 +98,31 @@ def main(argv: Sequence[str]) -> int:
         alone = _run(url, pid, moments, config.think, clients=1, requests=n_alone, what="alone")
         many = _run(url, pid, moments, config.think, config.clients, config.requests, "together")
         robots = _run(url, pid, moments, config.think, config.sessions, 2 * n_alone, "robots")
-    figures = _figures(alone, many, robots)
+        longer = Measured()
+        if config.memory_requests:
+            # Without words: it is the same memory, in a fraction of the time.
+            longer = _run(url, pid, moments, False, config.clients, config.memory_requests, "on")
+    figures = _figures(alone, many, robots, longer)
     _show(config, figures, many)
     if config.figures:
         record_figures(config.figures, figures, " ".join(["python -m sole.evals.serving", *argv]))
-    return int(bool(alone.errors or many.errors or robots.errors))
+    return int(any(found.errors for found in (alone, many, robots, longer)))
 
 
 @contextmanager
-def serve(model: str) -> Iterator[tuple[str, int]]:
-    """Run ``sole serve`` on a free port of this machine; yield its address and process id.
+def serve(model: str, port: int = 0) -> Iterator[tuple[str, int]]:
+    """Run ``sole serve`` on this machine, on any free port; yield its address and process id.
+
+    It may be killed meanwhile.
+
+    Args:
+        model: What is served.
+        port: 0 for any.
 
     Raises:
         ServerError: If it does not start.
     """
-    command = [sys.executable, "-m", "sole.cli", "serve", "--model", model, "--port", "0"]
+    command = [sys.executable, "-m", "sole.cli", "serve", "--model", model, "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     show: threading.Thread | None = None
@@ -206,21 +219,24 @@ def _rss_mb(pid: int) -> float:
     return int(found.group(1)) / 1000 if found else float("nan")
 
 
-def _figures(alone: Measured, many: Measured, robots: Measured) -> list[Figure]:
+def _figures(alone: Measured, many: Measured, robots: Measured, longer: Measured) -> list[Figure]:
     # The first tenths are left out: buffers of the largest batches are allocated once.
-    rss = list(many.rss_mb.values())
+    rss = [*many.rss_mb.values(), *longer.rss_mb.values()]
     settled = rss[min(2, len(rss) - 1)] if rss else float("nan")
     growth = rss[-1] - settled if rss else float("nan")
-    n_errors = len(alone.errors) + len(many.errors) + len(robots.errors)
+    n_errors = sum(len(found.errors) for found in (alone, many, robots, longer))
+    n_answered = sum(len(found.latencies_s) for found in (alone, many, robots, longer))
     gain = many.per_second / alone.per_second
     return [
         Figure("serve.requests", float(len(many.latencies_s)), "requests"),
+        Figure("serve.requests_in_all", float(n_answered), "requests"),
         Figure("serve.errors", float(n_errors), "requests"),
         Figure("serve.p50_ms", many.percentile_ms(50), "ms"),
         Figure("serve.p95_ms", many.percentile_ms(95), "ms"),
         Figure("serve.batching_gain", gain, "times one by one"),
         Figure("serve.rss_growth_mb", growth, "MB"),
         Figure("serve.session_p50_ms", robots.percentile_ms(50), "ms"),
+        Figure("rewarders.count", float(len(CATALOGUE)), "reward models"),
     ]
 
 
