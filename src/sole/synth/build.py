@@ -170,7 +170,9 @@ def _check_same_plan(config: SynthConfig) -> None:
     now = json.loads(config.model_dump_json(exclude=NOT_THE_RESULT))
     if path.exists():
         # A setting that came later had its default when the folder was begun.
-        defaults = json.loads(SynthConfig(out=config.out).model_dump_json(exclude=NOT_THE_RESULT))
+        defaults = json.loads(
+            SynthConfig.model_validate({"out": config.out}).model_dump_json(exclude=NOT_THE_RESULT)
+        )
         if {**defaults, **json.loads(path.read_text())} != now:
             raise ConfigError(f"{path} was written with other settings; choose another --out")
         return

@@ -29,7 +29,7 @@ FROM_ZERO_SHARE = 0.3
 #: Share of stated numbers that are wrong, and by how much: nothing may be anchored on them.
 PERTURBED_SHARE, PERTURBATION_POINTS = 0.5, 15.0
 MAX_GAP = 4
-_JPEG_QUALITY = 92
+_JPEG_QUALITY = 90
 
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -191,7 +191,7 @@ def row(
 def jpeg(picture: np.ndarray) -> bytes:
     """Compress a picture, uint8 RGB; the same picture gives the same bytes."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    Image.fromarray(picture).save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
 
 
