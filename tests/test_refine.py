@@ -288,27 +288,6 @@ def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypat
     assert {"refine.before", "refine.after", "refine.p_value"} <= names
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_refinement_with_the_oracle_improves_a_poor_clone(tmp_path):
-    class Clumsy(PointEnv):
-        """Its expert aims beside the goal, so a clone of it fails."""
-
-        def expert_action(self):
-            return np.clip((self.goal - self.point) * 6 - 0.35, -1, 1).astype(np.float32)
-
-        def truth(self):
-            return super().truth()
-
-    run = config(
-        tmp_path, reward="oracle", iterations=25, updates=100, batch_size=64, eval_episodes=20,
-        expert_episodes=8, expert_noise=0.5, clone_updates=400, checkpoint_every=25,
-        end_on_completion=False, residual_scale=0.5,
-    )  # fmt: skip
-    refined = refine(run, "fake/point", 0, [Clumsy() for _ in range(4)], Oracle())
-    assert refined.gain >= 0.2
-
-
 def test_the_preset_names_training_tasks_and_valid_settings():
     path = Path(__file__).parents[1] / "presets" / "refine.toml"
     made_of = parse_config(RefineConfig, [str(path)], "sole refine")
