@@ -147,7 +147,7 @@ def _pictures(batch: Mapping[str, Any], key: str) -> np.ndarray:
 
 def _tasks(told: Any, n_rows: int, usual: str | None) -> list[str]:
     told = usual if told is None else told
-    tasks = [told] * n_rows if isinstance(told, str) else list(told or ())
+    tasks: list[str] = [told] * n_rows if isinstance(told, str) else list(told or ())
     if len(tasks) != n_rows or not all(isinstance(task, str) for task in tasks):
         raise ValueError(f"sole: expected a task for each of {n_rows} rows, got {told!r}")
     return tasks

@@ -105,7 +105,9 @@ def _count(piece: str, known: Mapping[str, int]) -> int:
 
 @lru_cache(maxsize=1)
 def _pieces() -> dict[str, int]:
-    counts: dict[str, int] = json.loads(resources.files(__package__).joinpath(_FILE).read_text())
+    counts: dict[str, int] = json.loads(
+        resources.files("sole.protocol").joinpath(_FILE).read_text()
+    )
     return counts
 
 
@@ -167,7 +169,7 @@ def count_question(
             else:
                 picture = next(pictures)
                 n_tokens = vision.picture_tokens(*picture.shape[:2]) + 2
-                digest = hashlib.blake2b(np.ascontiguousarray(picture), digest_size=16).digest()
+                digest = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
                 spans.append(((picture.shape, digest), n_tokens))
         spans.append(("ends", 2))
     if open_reply:

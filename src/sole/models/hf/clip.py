@@ -52,7 +52,8 @@ class ClipEmbedder:
                 name, config=config, revision=commit or "main", use_safetensors=True
             )
         self._model: Any = model.eval().to(where)
-        self._most_tokens = config.text_config.max_position_embeddings
+        text: Any = config.text_config
+        self._most_tokens = text.max_position_embeddings
         self.version = commit[:10] if commit else fingerprint(Path(name))
 
     @torch.inference_mode()
