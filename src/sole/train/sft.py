@@ -39,8 +39,12 @@ from sole.train.examples import (
     keep_on_disk,
     prepare,
 )
+from sole.train.muon import MuonWithAdamW
 from sole.train.run_dir import check_run_dir, refuse_held_out_data
 from sole.train.vlm_config import NANO_NAME, asked_model
+
+#: What steps, saves and loads as an optimiser does.
+Trainer = torch.optim.Optimizer | MuonWithAdamW
 
 
 class SftConfig(Config):
@@ -64,8 +68,10 @@ class SftConfig(Config):
     """The encoder learns this much slower: it starts from ImageNet."""
     frozen_blocks: int = Field(3, ge=0, le=9)
     """Encoder blocks that keep their ImageNet weights."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon`: Muon for the matrices of the decoder and the projector, AdamW for the rest."""
     weight_decay: float = Field(0.05, ge=0)
-    """AdamW's decoupled weight decay."""
+    """Decoupled weight decay."""
     number_weight: float = Field(1.0, gt=0)
     """Weight of the answer's number in the loss; the reasoning has 1."""
     episodes_per_batch: int = Field(12, gt=0)
@@ -234,7 +240,7 @@ def batch_loss(
 def _steps(
     config: SftConfig,
     model: SoleNanoForConditionalGeneration,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Trainer,
     sampler: ExampleSampler,
     start: int,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -256,18 +262,27 @@ def _steps(
             yield step + 1, {"kind": "train", **parts, "step_s": time.perf_counter() - began}
 
 
-def _optimizer(config: SftConfig, model: nn.Module) -> torch.optim.AdamW:
-    eye, rest = [], []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (eye if name.startswith("encoder.") else rest).append(parameter)
-    groups = [{"params": rest, "factor": 1.0}]
+def _optimizer(config: SftConfig, model: nn.Module) -> Trainer:
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    muon = config.optimizer == "muon"
+    eye = [p for name, p in trained.items() if name.startswith("encoder.")]
+    matrices = {name: p for name, p in trained.items() if muon and _is_hidden_matrix(name, p)}
+    seen = {id(p) for p in (*eye, *matrices.values())}
+    rest = [p for p in trained.values() if id(p) not in seen]
+    groups: list[dict[str, Any]] = [{"params": rest, "factor": 1.0}]
     if eye:
         groups.append({"params": eye, "factor": config.encoder_lr_factor})
-    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    rate, decay = config.learning_rate, config.weight_decay
+    if muon:
+        return MuonWithAdamW(matrices.values(), groups, rate, decay)
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
 
 
-def _set_rate(config: SftConfig, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and name.startswith(("decoder.layers.", "projector."))
+
+
+def _set_rate(config: SftConfig, optimizer: Trainer, step: int) -> None:
     warm_up = max(int(0.04 * config.steps), 1)
     done = (step - warm_up) / max(config.steps - warm_up, 1)
     scale = (step + 1) / warm_up if step < warm_up else 0.5 * (1 + np.cos(np.pi * done))
@@ -297,9 +312,7 @@ def _corpus(episodes: Sequence[TrainingEpisode], seed: int) -> Iterator[str]:
             )
 
 
-def save_checkpoint(
-    run: Run, step: int, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
+def save_checkpoint(run: Run, step: int, model: nn.Module, optimizer: Trainer) -> None:
     """Write weights and optimiser as the run's newest checkpoint."""
     with run.checkpoint(step) as folder:
         weights = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
@@ -307,7 +320,7 @@ def save_checkpoint(
         save_optimizer(folder / "optimizer.safetensors", optimizer)
 
 
-def restore_checkpoint(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def restore_checkpoint(run: Run, model: nn.Module, optimizer: Trainer) -> int:
     """Load the newest checkpoint, drop metrics later than it, return its step."""
     step = run.resume_step
     run.cut_metrics(step)
