@@ -52,7 +52,7 @@ NEGATIVES := metaworld/push-back metaworld/plate-slide-side metaworld/button-pre
   metaworld/coffee-pull metaworld/plate-slide-back-side metaworld/button-press-topdown-wall \
   metaworld/reach-wall worlds/faucet-turn-left worlds/window-close worlds/drawer-close \
   worlds/door-close worlds/handle-press worlds/lever-pull worlds/button-press
-nano: $(STAMP) system ## train a model from nothing the way of the shipped one (three to four hours)
+nano: $(STAMP) system ## train a model from nothing the way of the shipped one (five to six hours)
 	$(BIN)/sole synth --suite metaworld --out data/metaworld
 	$(BIN)/sole synth --suite worlds --episodes-per-task 46 --seed 1 --out data/worlds
 	$(BIN)/sole sft --data data/metaworld data/worlds --run-dir runs/nano
@@ -66,6 +66,13 @@ nano: $(STAMP) system ## train a model from nothing the way of the shipped one (
 	$(BIN)/sole synth --suite worlds --episodes-per-task 105 --seed 2 --out data/worlds-2
 	$(BIN)/sole sft --data data/metaworld data/worlds data/worlds-2 data/agents \
 	  --init runs/nano-2/model --run-dir runs/nano-3 --steps 1600 --learning-rate 8e-4
+	$(BIN)/sole sft --data data/metaworld data/worlds data/worlds-2 data/agents \
+	  --init runs/nano-3/model --run-dir runs/nano-4 --steps 1100 --learning-rate 8e-4 \
+	  --optimizer muon --think-share 0.25
+	$(BIN)/sole synth --suite worlds --episodes-per-task 105 --seed 3 --out data/worlds-3
+	$(BIN)/sole sft --data data/metaworld data/worlds-3 data/agents \
+	  --init runs/nano-4/model --run-dir runs/nano-5 --steps 750 --learning-rate 6e-4 \
+	  --optimizer muon --think-share 0.25
 
 # Everything that says how far nano can be trusted, into docs/figures.json and docs/results.md. The two
 # small networks see the data sets that nano began with; they are trained once.

@@ -184,7 +184,12 @@ def make_folder(folder):
 
 def test_nano_and_folders_are_given_to_the_loader_of_the_real_model(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("sole.rewarders.sole.load_sole", lambda name, **o: asked.append((name, o)))
+
+    def load(name, **options):
+        asked.append((name, options))
+        return Constant(0.0)
+
+    monkeypatch.setattr("sole.rewarders.sole.load_sole", load)
     folder = make_folder(tmp_path)
     load_reward_model("nano", think=True, every=2)
     load_reward_model(folder, from_zero_weight=0.0)
