@@ -268,7 +268,7 @@ def test_cost_of_a_model_with_one_way_is_measured_in_that_way(monkeypatch):
         def score(self, episodes):
             return RandomWalk().score(episodes)
 
-    monkeypatch.setattr("sole.evals.cost.load_reward_model", lambda name, think: OneWay())
+    monkeypatch.setattr("sole.evals.cost.load_reward_model", lambda name, **how: OneWay())
     config = CostConfig(model="models/My Head", n_frames=3, repeats=1, threads=1)
     names = {figure.name for figure in measure_cost(config)}
     assert names == {f"cost.my-head.{n}" for n in ("load_s", "ms_fast_b1", "ms_fast_b8")}
