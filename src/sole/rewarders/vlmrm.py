@@ -10,8 +10,8 @@ so alpha 0 is the cosine of picture and goal, and alpha 1 counts only the place 
 baseline to goal. Here alpha is 0.5, which was not tuned.
 
 r lies between about 0 and 1 and says nothing about the start. The last step is ours: the progress
-is ``100 (r_t - r_0) / (1 - r_0)``, within [-100, 100], which puts the first frame at 0 and a picture
-that is the goal itself at 100. It needs no later frame, so running episodes can be judged.
+is ``100 (r_t - r_0) / (1 - r_0)``, within [-100, 100], which puts the first frame at 0 and the
+goal itself at 100. It needs no later frame, so running episodes can be judged.
 
 The sentences are ours (``GOAL``, ``BASELINE``). CLIP tells few states of a scene apart: its authors
 needed the largest one, and on manipulation it is a control rather than a judge.
