@@ -73,7 +73,7 @@ def still(states):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(-20, 20).map(lambda k: k / 20), min_size=2, max_size=8))
+@given(st.lists(st.integers(-20, 20).map(float), min_size=2, max_size=8))
 def test_the_paired_test_is_that_of_scipy(gains):
     theirs = permutation_test(
         (np.array(gains), np.zeros(len(gains))), lambda a, b: np.mean(a - b),

@@ -60,7 +60,7 @@ def noise_at(remaining: float) -> float:
     """Exploration noise when this share of the run is still to come: linear over the first half.
 
     Example:
-        >>> noise_at(1.0), round(noise_at(0.75), 2), noise_at(0.2)
+        >>> noise_at(1.0), round(noise_at(0.75), 2), round(noise_at(0.2), 2)
         (1.0, 0.55, 0.1)
     """
     share = min(max(2 * (1 - remaining), 0.0), 1.0)
