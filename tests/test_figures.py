@@ -1,6 +1,7 @@
 """Every number that a document quotes is one that a command has measured."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,9 @@ def test_command_line_fills_files_and_names_what_is_missing(tmp_path, monkeypatc
         main(["fill", "absent.md"])
     with pytest.raises(ConfigError, match="fill"):
         main([])
+
+
+def test_no_command_of_the_record_names_a_folder_of_one_machine():
+    commands = {figure["command"] for figure in load_figures(ROOT / "docs/figures.json").values()}
+    assert commands
+    assert not [c for c in commands if any(w.startswith("/") for w in re.split(r"[\s=]", c))]

@@ -31,6 +31,8 @@ from sole.run import git_state, write_atomically
 
 FIGURES = Path("docs/figures.json")
 _QUOTE = re.compile(r"<!--fig:(?P<name>[\w.\-]+(?:@low|@high)?)-->(?P<text>.*?)<!--/fig-->")
+#: A path from the root of the file system, at the start of a word or after "=".
+_ABSOLUTE = re.compile(r"(?:(?<=\s)|(?<==)|^)/(?:[^\s/]+/)*([^\s/]+)/?")
 _NUMBER = re.compile(r"-?\d+(?:\.(?P<decimals>\d+))?")
 
 
@@ -59,9 +61,8 @@ def record_figures(path: Path, figures: Sequence[Figure], command: str) -> None:
     """Add or replace figures, with commit, machine and date of this moment."""
     entries = load_figures(path)
     git = git_state(path.resolve().parent)
-    here = f"{Path.cwd()}{os.sep}"
     about = {
-        "command": command.replace(here, ""),  # a reader's folders are other ones
+        "command": portable(command, path.resolve().parent.parent),
         "commit": f"{git['commit']}{'+changes' if git['dirty'] else ''}",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -70,6 +71,22 @@ def record_figures(path: Path, figures: Sequence[Figure], command: str) -> None:
         numbers = {k: _plain(v) for k, v in vars(figure).items()}
         entries[figure.name] = {**numbers, **about}
     write_atomically(path, json.dumps([entries[name] for name in sorted(entries)], indent=1) + "\n")
+
+
+def portable(command: str, root: Path) -> str:
+    """A command without the folders of one machine: a reader's are other ones.
+
+    Paths below ``root`` and the working folder become relative to it; of others the name is kept.
+
+    Example:
+        >>> portable("sole demo --out /tmp/demo --figures /r/docs/f.json", Path("/r"))
+        'sole demo --out demo --figures docs/f.json'
+        >>> portable("sole eval quality --model openai:http://host/v1#m --against a=/x/b", Path("/r"))
+        'sole eval quality --model openai:http://host/v1#m --against a=b'
+    """
+    for folder in (root, Path.cwd()):
+        command = command.replace(f"{folder}{os.sep}", "")
+    return _ABSOLUTE.sub(r"\1", command)
 
 
 def check_quotes(markdown: str, figures: dict[str, dict[str, Any]]) -> list[str]:
