@@ -81,8 +81,8 @@ def portable(command: str, root: Path) -> str:
     Example:
         >>> portable("sole demo --out /tmp/demo --figures /r/docs/f.json", Path("/r"))
         'sole demo --out demo --figures docs/f.json'
-        >>> portable("sole eval quality --model openai:http://host/v1#m --against a=/x/b", Path("/r"))
-        'sole eval quality --model openai:http://host/v1#m --against a=b'
+        >>> portable("sole score --model openai:http://host/v1#m --against a=/x/b", Path("/r"))
+        'sole score --model openai:http://host/v1#m --against a=b'
     """
     for folder in (root, Path.cwd()):
         command = command.replace(f"{folder}{os.sep}", "")

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from sole.errors import ConfigError
+from sole.models.setting import Range, read_setting
 
 PREFIX = "openai:"
 EXAMPLE = "openai:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct"
@@ -75,21 +76,9 @@ def parse_address(name: str) -> Address:
 
 
 def _settings(name: str, given: dict[str, str]) -> dict[str, Any]:
-    ranges = {
+    ranges: dict[str, Range] = {
         "concurrency": (1, 256, int),
         "timeout_s": (0.1, 3600, float),
         "retries": (0, 20, int),
     }
-    found: dict[str, Any] = {}
-    for key, text in given.items():
-        if key not in ranges:
-            raise ConfigError(f"model {name}: no setting {key!r}; expected {', '.join(ranges)}")
-        low, high, kind = ranges[key]
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high:
-            raise ConfigError(f"model {name}: expected {key} from {low} to {high}, got {text!r}")
-        found[key] = value
-    return found
+    return {key: read_setting(name, key, text, ranges) for key, text in given.items()}

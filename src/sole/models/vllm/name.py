@@ -8,11 +8,12 @@ from urllib.parse import parse_qsl
 
 from sole.errors import ConfigError
 from sole.models.hf.names import ModelName, parse_name
+from sole.models.setting import Range, read_setting
 
 PREFIX = "vllm:"
 EXAMPLE = "vllm:Qwen/Qwen3-VL-8B-Instruct"
 INSTALL = "pip install 'vllm>=0.11'"
-_RANGES: dict[str, tuple[float, float, type]] = {
+_RANGES: dict[str, Range] = {
     "tensor_parallel_size": (1, 64, int),
     "gpu_memory_utilization": (0.05, 1.0, float),
     "max_model_len": (512, 1_000_000, int),
@@ -51,17 +52,4 @@ def parse_engine_name(name: str) -> EngineName:
             f"Hugging Face, such as {EXAMPLE}"
         )
     pairs = parse_qsl(query, keep_blank_values=True)
-    return EngineName(model, {key: _setting(name, key, text) for key, text in pairs})
-
-
-def _setting(name: str, key: str, text: str) -> int | float:
-    if key not in _RANGES:
-        raise ConfigError(f"model {name}: no setting {key!r}; expected {', '.join(_RANGES)}")
-    low, high, kind = _RANGES[key]
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not low <= value <= high:
-        raise ConfigError(f"model {name}: expected {key} from {low} to {high}, got {text!r}")
-    return value
+    return EngineName(model, {key: read_setting(name, key, text, _RANGES) for key, text in pairs})
