@@ -22,7 +22,7 @@ from sole.errors import ConfigError
 from sole.models.backend import Backend, Prompt
 from sole.models.base import check_moment
 from sole.protocol.chain import fill_between, scored_frames
-from sole.rewarders.base import CostCounters
+from sole.rewarders.base import CostCounters, check_sessions
 
 START = StepScore(progress=0.0, success_probability=0.0, uncertainty=0.0)
 
@@ -160,10 +160,7 @@ class AskingModel:
             ValueError: If a session is named twice or is another model's, or a picture is wrong;
                 then no session has moved.
         """
-        if len({id(s) for s in sessions}) < len(sessions):
-            raise ValueError("sessions: expected each one once, because its frames have an order")
-        if any(s.model is not self for s in sessions):
-            raise ValueError(f"sessions: expected those that {self.model_id} has started")
+        check_sessions(self, sessions)
         for moment in views:
             check_moment(moment)
         pictures = [external_view(moment).copy() for moment in views]

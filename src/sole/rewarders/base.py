@@ -10,7 +10,7 @@ import numpy as np
 from sole.data.costs import CostCounters
 from sole.data.episode import Episode, EpisodeScore, StepScore
 
-__all__ = ["CostCounters", "RewardModel", "Session", "StepsTogether"]
+__all__ = ["CostCounters", "RewardModel", "Session", "StepsTogether", "check_sessions"]
 
 
 class Session(Protocol):
@@ -53,3 +53,15 @@ class StepsTogether(Protocol):
     ) -> list[StepScore]:
         """The same answers as stepping each of its own sessions by itself, only sooner."""
         ...
+
+
+def check_sessions(model: RewardModel, sessions: Sequence[Any]) -> None:
+    """Before several sessions are stepped together: each is there once, and is this model's.
+
+    Raises:
+        ValueError: If one is named twice, or is another model's.
+    """
+    if len({id(session) for session in sessions}) < len(sessions):
+        raise ValueError("sessions: expected each one once, because its frames have an order")
+    if any(session.model is not model for session in sessions):
+        raise ValueError(f"sessions: expected those that {model.model_id} has started")

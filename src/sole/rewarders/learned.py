@@ -21,7 +21,7 @@ import numpy as np
 from sole.data.episode import Episode, EpisodeScore, StepScore
 from sole.errors import ModelError
 from sole.protocol.chain import fill_between, scored_frames
-from sole.rewarders.base import CostCounters
+from sole.rewarders.base import CostCounters, check_sessions
 
 if TYPE_CHECKING:  # torch takes seconds that `sole models list` does not need
     from torch import Tensor
@@ -79,10 +79,7 @@ class LearnedRewardModel:
             ValueError: If a session is named twice or is another model's, or a picture is wrong;
                 then no session has moved.
         """
-        if len({id(s) for s in sessions}) < len(sessions):
-            raise ValueError("sessions: expected each one once, because its frames have an order")
-        if any(s.model is not self for s in sessions):
-            raise ValueError(f"sessions: expected those that {self.model_id} has started")
+        check_sessions(self, sessions)
         if not sessions:
             return []
         features = self.network.see(views)

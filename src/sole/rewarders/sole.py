@@ -18,7 +18,7 @@ from sole.data.episode import Episode, EpisodeScore, StepScore
 from sole.models.base import Answer, Question, Reader, Seen
 from sole.protocol.chain import fill_between, fuse, scored_frames
 from sole.protocol.prompt import parse_reply
-from sole.rewarders.base import CostCounters
+from sole.rewarders.base import CostCounters, check_sessions
 
 START = StepScore(progress=0.0, success_probability=0.0, uncertainty=0.0)
 
@@ -117,10 +117,7 @@ class SoleRewardModel:
             ValueError: If a session is named twice or is another model's, or a picture is wrong;
                 then no session has moved.
         """
-        if len({id(s) for s in sessions}) < len(sessions):
-            raise ValueError("sessions: expected each one once, because its frames have an order")
-        if any(s.model is not self for s in sessions):
-            raise ValueError(f"sessions: expected those that {self.model_id} has started")
+        check_sessions(self, sessions)
         for moment in views:
             _check_views(moment)
         pairs = list(zip(sessions, self.reader.see(views), strict=True))

@@ -24,7 +24,7 @@ from sole.protocol.chain import fill_between, scored_frames
 from sole.protocol.prompt import parse_reply, write_reply
 from sole.protocol.readout import PROGRESS_VALUES, read_expectation
 from sole.protocol.streaming import Conversation
-from sole.rewarders.base import CostCounters
+from sole.rewarders.base import CostCounters, check_sessions
 
 NAME = "stream"
 MAX_NEW_TOKENS = 400
@@ -106,10 +106,7 @@ class StreamingModel:
             ValueError: If a session is named twice or is another model's, or a picture is wrong;
                 then no session has moved.
         """
-        if len({id(s) for s in sessions}) < len(sessions):
-            raise ValueError("sessions: expected each one once, because its frames have an order")
-        if any(s.model is not self for s in sessions):
-            raise ValueError(f"sessions: expected those that {self.model_id} has started")
+        check_sessions(self, sessions)
         steps = self._step(sessions, views)
         self.costs.frames += len(sessions)
         return steps
