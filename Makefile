@@ -73,6 +73,8 @@ nano: $(STAMP) system ## train a model from nothing the way of the shipped one (
 	$(BIN)/sole sft --data data/metaworld data/worlds-3 data/agents \
 	  --init runs/nano-4/model --run-dir runs/nano-5 --steps 750 --learning-rate 6e-4 \
 	  --optimizer muon --think-share 0.25
+	$(BIN)/python -m sole.train.phrases --model runs/nano-5/model \
+	  --data data/metaworld data/worlds-3 data/agents
 
 # Everything that says how far nano can be trusted, into docs/figures.json and docs/results.md. The two
 # small networks see the data sets that nano began with; they are trained once.

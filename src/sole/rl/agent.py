@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import Schedule
 
 from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.rl.envs import Observation, Rollout
@@ -181,6 +182,16 @@ class ReplayAgent:
         self.n_updates, self.engine._n_updates = counts["n_updates"], counts["sb3_n_updates"]
 
 
+def falling(learning_rate: float, end: float) -> Schedule:
+    """A learning rate that falls linearly to the share ``end`` of itself, as SB3 takes one.
+
+    Example:
+        >>> [falling(0.1, 0.5)(remaining) for remaining in (1.0, 0.75, 0.0)]
+        [0.1, 0.075, 0.05]
+    """
+    return lambda remaining: learning_rate * max(remaining, end)
+
+
 class SacAgent(ReplayAgent):
     """SAC with held-back rewards.
 
@@ -189,7 +200,7 @@ class SacAgent(ReplayAgent):
         action_space: The env's, in [-1, 1].
         seed: Seeds the initial networks.
         buffer_size: Transitions kept.
-        learning_rate: Adam's at the start of the run.
+        learning_rate: Adam's, or its schedule.
         settings: Passed to SB3's SAC (gamma, tau, batch_size ...).
     """
 
@@ -200,7 +211,7 @@ class SacAgent(ReplayAgent):
         *,
         seed: int,
         buffer_size: int,
-        learning_rate: float,
+        learning_rate: float | Schedule,
         settings: dict[str, Any],
     ):
         pixels = isinstance(observation_space, gymnasium.spaces.Dict)
@@ -211,7 +222,7 @@ class SacAgent(ReplayAgent):
             buffer_size=buffer_size,
             device="cpu",
             replay_buffer_class=RelabelledDictBuffer if pixels else RelabelledBuffer,
-            learning_rate=lambda remaining: learning_rate * max(remaining, 0.1),
+            learning_rate=learning_rate,
             **settings,
         )
         super().__init__(self.sac)

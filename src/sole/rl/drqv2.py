@@ -19,7 +19,7 @@ import torch
 from gymnasium.spaces import Dict
 from stable_baselines3 import TD3
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.type_aliases import DictReplayBufferSamples
+from stable_baselines3.common.type_aliases import DictReplayBufferSamples, Schedule
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
@@ -195,7 +195,7 @@ class DrqAgent(ReplayAgent):
         action_space: The env's, in [-1, 1].
         seed: Seeds the initial networks.
         buffer_size: Transitions kept.
-        learning_rate: Adam's at the start of the run.
+        learning_rate: Adam's, or its schedule.
         n_step: Of the returns.
         shift_px: Of the pictures.
         settings: Passed to SB3's TD3; ``gamma`` must be among them.
@@ -211,7 +211,7 @@ class DrqAgent(ReplayAgent):
         *,
         seed: int,
         buffer_size: int,
-        learning_rate: float,
+        learning_rate: float | Schedule,
         n_step: int,
         shift_px: int,
         settings: dict[str, Any],
@@ -226,7 +226,7 @@ class DrqAgent(ReplayAgent):
             replay_buffer_kwargs={
                 "n_step": n_step, "discount": settings["gamma"], "shift_px": shift_px,
             },
-            learning_rate=lambda remaining: learning_rate * max(remaining, 0.1),
+            learning_rate=learning_rate,
             policy_delay=1, target_noise_clip=_TARGET_NOISE_CLIP,
             policy_kwargs={"features_extractor_class": PixelFeatures, "net_arch": [256, 256]},
             **settings,

@@ -10,7 +10,7 @@ from sole.errors import ConfigError
 from sole.rewarders.base import RewardModel
 from sole.rewarders.ensemble import EnsembleRewardModel
 from sole.rewarders.load import load_reward_model
-from sole.rl.agent import SacAgent
+from sole.rl.agent import SacAgent, falling
 from sole.rl.config import RlConfig
 from sole.rl.ppo import PpoAgent
 from sole.rl.tasks import make_task
@@ -48,9 +48,10 @@ def make_agent(
     config: RlConfig, space: gymnasium.Space[Any], env: TaskEnv
 ) -> SacAgent | PpoAgent | DrqAgent:
     """The algorithm that ``config`` names."""
+    learning_rate = falling(config.learning_rate, config.learning_rate_end)
     if config.algorithm == "ppo":
         return PpoAgent(
-            space, env.action_space, seed=config.seed, learning_rate=config.learning_rate,
+            space, env.action_space, seed=config.seed, learning_rate=learning_rate,
             batch_size=config.batch_size,
             settings={"gamma": config.gamma, "gae_lambda": config.gae_lambda,
                       "n_epochs": config.epochs, "clip_range": config.clip_range,
@@ -62,12 +63,12 @@ def make_agent(
 
         return DrqAgent(
             space, env.action_space, seed=config.seed, buffer_size=buffer_size,
-            learning_rate=config.learning_rate, n_step=config.n_step, shift_px=config.shift_px,
+            learning_rate=learning_rate, n_step=config.n_step, shift_px=config.shift_px,
             settings={"gamma": config.gamma, "batch_size": config.batch_size, "tau": config.tau},
         )  # fmt: skip
     return SacAgent(
         space, env.action_space, seed=config.seed, buffer_size=buffer_size,
-        learning_rate=config.learning_rate,
+        learning_rate=learning_rate,
         settings={"gamma": config.gamma, "batch_size": config.batch_size, "tau": config.tau,
                   "ent_coef": f"auto_{config.entropy_start:g}"},
     )  # fmt: skip

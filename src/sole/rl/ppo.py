@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import Schedule
 
 from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.rl.agent import Scaling, Spaces
@@ -32,7 +33,7 @@ class PpoAgent:
         action_space: The env's, in [-1, 1]; actions are drawn from an unbounded Gaussian and cut
             off for the env, as in SB3.
         seed: Seeds the initial networks.
-        learning_rate: Adam's at the start of the run; falls linearly to a tenth.
+        learning_rate: Adam's, or its schedule.
         batch_size: Transitions of a gradient step.
         settings: Passed to SB3's PPO (gamma, gae_lambda, n_epochs, clip_range, ent_coef ...).
     """
@@ -45,7 +46,7 @@ class PpoAgent:
         action_space: gymnasium.Space[Any],
         *,
         seed: int,
-        learning_rate: float,
+        learning_rate: float | Schedule,
         batch_size: int,
         settings: dict[str, Any],
     ):
@@ -55,7 +56,7 @@ class PpoAgent:
             Spaces(observation_space, action_space),
             seed=seed,
             device="cpu",
-            learning_rate=lambda remaining: learning_rate * max(remaining, 0.1),
+            learning_rate=learning_rate,
             batch_size=batch_size,
             n_steps=batch_size,  # only of the buffer that each round replaces
             **settings,

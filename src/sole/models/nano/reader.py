@@ -11,13 +11,14 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoTokenizer, LogitsProcessor, LogitsProcessorList
+from transformers import AutoTokenizer
 
 from sole.errors import ModelError
 from sole.models.base import Answer, Question, check_moment
 from sole.models.nano.configuration import N_COLUMNS, SoleNanoConfig
 from sole.models.nano.modeling import N_NUMBERS, N_TILES, SoleNanoForConditionalGeneration
 from sole.models.nano.tokenizer import IMAGE
+from sole.models.nano.writing import Phrases, Reply, Writing
 from sole.protocol.composite import fit_tile
 from sole.protocol.prompt import NANO, write_messages
 from sole.protocol.readout import read_expectation
@@ -25,26 +26,7 @@ from sole.protocol.readout import read_expectation
 WEIGHTS = Path(__file__).parent / "weights"
 SUCCESS_ABOVE = 97
 _FAST_REPLY = "<think></think><answer>"
-_MAX_NEW_TOKENS = 96
 _ROWS = ("external", "wrist")
-
-
-class NumberAfterAnswer(LogitsProcessor):
-    """After ``<answer>`` only a number may come: training scores numbers among numbers alone.
-
-    Everything else of a reply is free; one that never opens its answer is a failure and counted.
-    """
-
-    def __init__(self, answer_token: int, numbers: range):
-        self._answer_token = answer_token
-        self._numbers = slice(numbers.start, numbers.stop)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
-        """Rule out all but numbers in the rows whose last token opened the answer."""
-        opened = input_ids[:, -1] == self._answer_token
-        allowed = torch.full_like(scores, -torch.inf)
-        allowed[:, self._numbers] = scores[:, self._numbers]
-        return torch.where(opened[:, None], allowed, scores)
 
 
 @dataclass(frozen=True)
@@ -82,9 +64,13 @@ class NanoReader:
         self.size_mb = weights.stat().st_size / 1e6
         self.model_id = f"nano-{hashlib.sha256(weights.read_bytes()).hexdigest()[:10]}"
         self._max_batch = max_batch
-        self._answer_token = self.tokenizer.convert_tokens_to_ids("<answer>")
         first = self.model.config.first_number_token_id
-        self._numbers = NumberAfterAnswer(self._answer_token, range(first, first + N_NUMBERS))
+        self._writing = Writing(
+            phrases=Phrases.load(folder),
+            answer_token=self.tokenizer.convert_tokens_to_ids("<answer>"),
+            numbers=range(first, first + N_NUMBERS),
+            end_token=self.tokenizer.eos_token_id,
+        )
 
     @property
     def n_parameters(self) -> int:
@@ -130,27 +116,13 @@ class NanoReader:
 
     def _reason(self, questions: Sequence[Question]) -> list[Answer]:
         inputs = self._inputs(questions, "<think>")
-        out = self.model.generate(
-            **inputs,
-            max_new_tokens=_MAX_NEW_TOKENS,
-            logits_processor=LogitsProcessorList([self._numbers]),
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-        replies = out.sequences[:, inputs["input_ids"].shape[1] :]  # type: ignore[union-attr]
-        steps = out.logits  # type: ignore[union-attr]
-        return [self._answer_of(i, tokens, steps) for i, tokens in enumerate(replies)]
+        return [self._answer_of(reply) for reply in self._writing.write(self.model, inputs)]
 
-    def _answer_of(self, i: int, tokens: Tensor, steps: tuple[Tensor, ...]) -> Answer:
-        eos = self.tokenizer.eos_token_id
-        ended = (tokens == eos).nonzero()
-        length = int(ended[0]) if len(ended) else len(tokens)
-        reply = "<think>" + self.tokenizer.decode(tokens[:length], skip_special_tokens=False)
-        where = (tokens[: length - 1] == self._answer_token).nonzero()
-        if not len(where):
-            return Answer(None, None, None, reply, length)
-        return self._answer(steps[int(where[0]) + 1][i], reply, length)
+    def _answer_of(self, written: Reply) -> Answer:
+        reply = "<think>" + self.tokenizer.decode(written.tokens, skip_special_tokens=False)
+        if written.answer_logits is None:
+            return Answer(None, None, None, reply, len(written.tokens))
+        return self._answer(written.answer_logits, reply, len(written.tokens))
 
     def _answer(self, logits: Tensor, reply: str, n_tokens: int) -> Answer:
         numbers = self.model.number_logits(logits).float().cpu().numpy()
