@@ -10,12 +10,15 @@ from sole.check import labels
 from sole.check.output import Measured
 from sole.cli import main
 from sole.data.episode import Truth
+from sole.sims.registry import split_of
 
 
 def test_a_wrong_label_is_counted_on_both_sides():
     truth = Truth(np.array([0, 100, 40, 90], np.float32), np.array([False, False, False, True]))
     found = labels.judged(truth, expert=False)
-    assert found == Counter(frames=4, frames_right=2, episodes=1)
+    assert found == Counter(
+        frames=4, frames_right=2, success_frames=1, episodes=1, episodes_right=0
+    )
 
 
 def test_an_expert_who_loses_ground_is_counted():
@@ -23,6 +26,14 @@ def test_an_expert_who_loses_ground_is_counted():
     found = labels.judged(truth, expert=True)
     assert (found["steps_down"], found["expert_steps"], found["experts_done"]) == (1, 4, 1)
     assert found["episodes_right"] == 1
+
+
+def test_held_out_tasks_are_checked_only_when_asked_for():
+    usual = labels._tasks("metaworld", labels.LabelsConfig())
+    every = labels._tasks("metaworld", labels.LabelsConfig(held_out=True))
+    assert len(usual) == 25
+    assert len(every) == 50
+    assert {split_of(name) for name in usual} == {"train"}
 
 
 def test_shares_have_intervals_and_numbers_have_units():

@@ -14,11 +14,10 @@ from sole.config import parse_config
 from sole.console import progress_bar
 from sole.data.episode import Truth
 from sole.errors import ConfigError
-from sole.sims.registry import SUITES, task_names
-from sole.synth.collect import collect_episode
-from sole.synth.plan import expand_tasks, plan_jobs
+from sole.sims.registry import SUITES, split_of, task_names
+from sole.synth.collect import collect_truth
+from sole.synth.plan import has_expert, plan_jobs
 
-_SIZE_PX = 32  # nobody looks at these pictures
 #: A fall of an expert's progress by less than this is a wobble, as in `sole data inspect`.
 _WOBBLE_POINTS = 2.0
 
@@ -27,9 +26,14 @@ class LabelsConfig(CheckConfig):
     """Compare progress with success in episodes of every suite that is installed."""
 
     suite: tuple[str, ...] = ()
-    """Suites; all that are installed by default. Only training tasks are simulated."""
+    """Suites; all that are installed by default."""
     episodes: int = Field(200, gt=0)
     """Episodes of each suite, spread over its tasks and kinds of policies."""
+    frames: int = Field(26, gt=1)
+    """Moments of an episode; the longest tasks need 70."""
+    held_out: bool = False
+    """Check the tasks that are held out as well; nothing of their episodes is kept. Where a task
+    has no expert, actions are random."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,14 +45,14 @@ def check(config: LabelsConfig) -> tuple[list[Measured], dict[str, Any]]:
     """Simulate and compare, suite by suite.
 
     Raises:
-        ConfigError: If a suite is not installed or has no training tasks with experts.
+        ConfigError: If a suite is not installed or has no tasks to simulate.
     """
-    chosen = config.suite or tuple(name for name in SUITES if _can_be_made(name))
+    chosen = config.suite or tuple(name for name in SUITES if _can_be_made(name, config))
     totals: Counter[str] = Counter()
     tasks: set[str] = set()
     about: dict[str, Any] = {}
     for suite in chosen:
-        if not _can_be_made(suite):
+        if not _can_be_made(suite, config):
             raise ConfigError(f"suite {suite!r}: nothing to simulate here; sole sims list says why")
         found = _of_suite(suite, config, tasks)
         about[suite] = dict(found)
@@ -62,14 +66,20 @@ def check(config: LabelsConfig) -> tuple[list[Measured], dict[str, Any]]:
     ], about
 
 
-def _can_be_made(suite: str) -> bool:
+def _can_be_made(suite: str, config: LabelsConfig) -> bool:
     known = SUITES.get(suite)
-    mine = [n for n in task_names("train") if n.startswith(suite + "/")]
-    return known is not None and known.installed() and bool(mine)
+    return known is not None and known.installed() and bool(_tasks(suite, config))
+
+
+def _tasks(suite: str, config: LabelsConfig) -> tuple[str, ...]:
+    mine = [name for name in task_names() if name.startswith(suite + "/")]
+    if config.held_out:
+        return tuple(mine)
+    return tuple(name for name in mine if split_of(name) == "train" and has_expert(name))
 
 
 def _of_suite(suite: str, config: LabelsConfig, tasks: set[str]) -> Counter[str]:
-    names = expand_tasks([f"{suite}/*"])
+    names = _tasks(suite, config)
     order = np.random.default_rng(config.seed).permutation(len(names))
     names = tuple(names[int(k)] for k in order)
     jobs = plan_jobs(names, -(-config.episodes // len(names)), config.seed)[: config.episodes]
@@ -78,12 +88,12 @@ def _of_suite(suite: str, config: LabelsConfig, tasks: set[str]) -> Counter[str]
     found: Counter[str] = Counter()
     with progress_bar(suite, total=len(jobs)) as advance:
         for job in jobs:
-            made = collect_episode(
-                job.env_name, job.policy, job.seed, size_px=_SIZE_PX, options=job.options
+            policy = job.policy if has_expert(job.env_name) else "random"
+            truth = collect_truth(
+                job.env_name, policy, job.seed, n_frames=config.frames, options=job.options
             )
-            assert made.truth is not None
             tasks.add(job.env_name)
-            found += judged(made.truth, expert=job.policy == "expert")
+            found += judged(truth, expert=policy == "expert")
             advance(1)
     return found
 
@@ -96,12 +106,14 @@ def judged(truth: Truth, *, expert: bool) -> Counter[str]:
         >>> found = judged(truth, expert=True)
         >>> found["frames_right"], found["steps_down"], found["experts_done"]
         (4, 1, 1)
+        >>> found["success_frames"]
+        1
     """
     progress, success = truth.true_progress, truth.true_success
     right = ((progress == 100.0) == success) & (np.abs(progress) <= 100.0)
     whole = bool(right.all()) and abs(float(progress[0])) < 1e-3
     counts = Counter(frames=len(progress), frames_right=int(right.sum()))
-    counts.update(episodes=1, episodes_right=int(whole))
+    counts.update(success_frames=int(success.sum()), episodes=1, episodes_right=int(whole))
     if expert:
         down = int((np.diff(progress) < -_WOBBLE_POINTS).sum())
         counts.update(experts=1, experts_done=int(truth.any_success))

@@ -21,7 +21,7 @@ from sole.errors import SimError
 from sole.sims.libero_goals import Goal, make_goals
 from sole.sims.libero_tasks import PROBLEM_FILES, TASKS
 from sole.sims.robosuite import import_robosuite
-from sole.sims.robosuite_arm import CONTROL_HZ, Arm, Cameras, global_seed
+from sole.sims.robosuite_arm import CONTROL_HZ, Arm, Cameras, forget_grip, global_seed
 from sole.sims.suite import Moment, SuiteEnv
 
 #: Control steps at the start of an episode in which things come to rest.
@@ -81,6 +81,7 @@ class LiberoEnv(SuiteEnv):
         self._env.close()
 
     def _restart(self, seed: int) -> None:
+        forget_grip(self._env)
         with global_seed(seed):
             self._draw()
             still = np.array([0.0, 0.0, 0.0, -1.0])

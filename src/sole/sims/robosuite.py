@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sole.errors import SimError
-from sole.sims.robosuite_arm import CONTROL_HZ, Arm, Cameras, camera_at, global_seed
+from sole.sims.robosuite_arm import CONTROL_HZ, Arm, Cameras, camera_at, forget_grip, global_seed
 from sole.sims.robosuite_expert import act
 from sole.sims.robosuite_probes import PROBES, Probe
 from sole.sims.robosuite_tasks import TASKS
@@ -99,6 +99,7 @@ class RobosuiteEnv(SuiteEnv):
         self._way_m = self._probe.distance_m()
 
     def _restart(self, seed: int) -> None:
+        forget_grip(self._env)
         with global_seed(seed):
             self._env.reset()
         self._bind()

@@ -36,6 +36,18 @@ def global_seed(seed: int) -> Iterator[None]:
         np.random.set_state(before)  # noqa: NPY002
 
 
+def forget_grip(env: Any) -> None:
+    """Let go of the fingers' last command, which robosuite keeps over a reset.
+
+    Without it an episode begins as the one before it ended.
+    """
+    for robot in env.robots:
+        # robosuite 1.5 has one gripper for each arm, by name; 1.4 has one.
+        grippers = robot.gripper.values() if isinstance(robot.gripper, dict) else [robot.gripper]
+        for gripper in grippers:
+            gripper.current_action = np.zeros(gripper.dof)
+
+
 class Arm:
     """The first robot of a robosuite environment, read from MuJoCo itself.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sole.synth.policies import ALL_POLICIES
 FRAME_HZ = 80 / 6
 #: Meta-World's experts need finer control than agents get, so they decide twice per frame.
 FINE_REPEAT = 3
+_UNSEEN_PX = 32
 
 _MADE: dict[tuple[str, int], TaskEnv] = {}
 
@@ -43,19 +44,11 @@ def collect_episode(
             where the suite can tell (``worlds``).
     """
     env = _environment(env_name, size_px, seed)
-    rng = np.random.default_rng([seed, *policy.encode()])
-    env.reset(seed=seed, options=options)
-    per_frame = max(round(env.control_hz / FRAME_HZ), 1)
-    n_steps = (n_frames - 1) * per_frame
-    acting = ALL_POLICIES[policy][0](env, rng, n_steps)
-    views, truths, actions, proprio = [env.views()], [env.truth()], [], [env.proprio()]
     tell = getattr(env, "landmarks", None) if landmarks else None
-    places = [] if tell is None else [tell()]
-    for _ in range(n_frames - 1):
-        for _ in range(per_frame):
-            action = np.clip(np.asarray(next(acting), np.float32), -1.0, 1.0)
-            env.step(action)
-        actions.append(action)
+    views, truths, actions, proprio, places = [], [], [], [], []
+    for action in _acted(env, policy, seed, n_frames, options):
+        if action is not None:
+            actions.append(action)
         views.append(env.views())
         truths.append(env.truth())
         proprio.append(env.proprio())
@@ -63,9 +56,42 @@ def collect_episode(
             places.append(tell())
     return pack_episode(
         env, views, truths, actions, proprio,
-        env_name=env_name, policy=policy, seed=seed, fps=env.control_hz / per_frame,
+        env_name=env_name, policy=policy, seed=seed, fps=env.control_hz / _per_frame(env),
         extra={"landmarks": places} if places else {},
     )  # fmt: skip
+
+
+def collect_truth(
+    env_name: str,
+    policy: str,
+    seed: int,
+    *,
+    n_frames: int = 26,
+    options: dict[str, Any] | None = None,
+) -> Truth:
+    """What :func:`collect_episode` would call the truth, without drawing a picture."""
+    env = _environment(env_name, _UNSEEN_PX, seed)
+    return _truth([env.truth() for _ in _acted(env, policy, seed, n_frames, options)])
+
+
+def _acted(
+    env: TaskEnv, policy: str, seed: int, n_frames: int, options: dict[str, Any] | None
+) -> Iterator[np.ndarray | None]:
+    """Act; stop at every recorded moment with the action that led there, None for the first."""
+    rng = np.random.default_rng([seed, *policy.encode()])
+    env.reset(seed=seed, options=options)
+    per_frame = _per_frame(env)
+    acting = ALL_POLICIES[policy][0](env, rng, (n_frames - 1) * per_frame)
+    yield None
+    for _ in range(n_frames - 1):
+        for _ in range(per_frame):
+            action = np.clip(np.asarray(next(acting), np.float32), -1.0, 1.0)
+            env.step(action)
+        yield action
+
+
+def _per_frame(env: TaskEnv) -> int:
+    return max(round(env.control_hz / FRAME_HZ), 1)
 
 
 def pack_episode(

@@ -40,7 +40,7 @@ def refuse_without_expert(env_names: Sequence[str]) -> None:
 
     Tasks without one (see ``sole sims list --json``) can still be filmed from an RL agent's runs.
     """
-    without = [name for name in env_names if not _has_expert(name)]
+    without = [name for name in env_names if not has_expert(name)]
     if without:
         raise ConfigError(
             f"these tasks have no scripted expert: {', '.join(without)}; leave them out of --tasks "
@@ -81,14 +81,15 @@ def expand_tasks(patterns: Sequence[str]) -> tuple[str, ...]:
     for pattern in patterns:
         found = [pattern]
         if set(pattern) & set("*?["):
-            found = [n for n in fnmatch.filter(task_names("train"), pattern) if _has_expert(n)]
+            found = [n for n in fnmatch.filter(task_names("train"), pattern) if has_expert(n)]
         if not found:
             raise ConfigError(f"--tasks {pattern!r}: no training task is called so")
         names |= dict.fromkeys(found)
     return tuple(names)
 
 
-def _has_expert(full_name: str) -> bool:
+def has_expert(full_name: str) -> bool:
+    """Whether a task's suite has a scripted expert for it."""
     suite, _, name = full_name.partition("/")
     return getattr(SUITES[suite].tasks.get(name), "expert", True)
 
