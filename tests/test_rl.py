@@ -16,6 +16,7 @@ from sole.data.attempts import read_attempts
 from sole.data.episode import EpisodeScore, StepScore
 from sole.errors import ConfigError, ModelError
 from sole.rewarders.controls import Constant, Oracle
+from sole.rl.agent import Scaling
 from sole.rl.config import RlConfig
 from sole.rl.envs import roll_out
 from sole.rl.judge import Judge
@@ -260,3 +261,15 @@ def test_wilson_interval_contains_the_share():
     for wins in range(11):
         low, high = wilson(wins, 10)
         assert 0 <= low <= wins / 10 <= high <= 1
+
+
+def test_states_far_from_the_first_ones_stay_apart():
+    rng = np.random.default_rng(0)
+    act = lambda seen: rng.uniform(-0.1, 0.1, (len(seen), 2))  # noqa: E731
+    scaling = Scaling()
+    scaling.fit(roll_out(points(4), [0, 1, 2, 3], act))
+    places = [np.array([x, x, 0.7, 0.7], np.float32) for x in (0.1, 0.6, 0.7, 0.8, 0.9, 1.0)]
+    seen = np.stack([scaling(place) for place in places])
+    assert seen.dtype == np.float32
+    assert np.all(np.diff(seen[:, 0]) > 0.5), "a goal that cannot be told from its neighbourhood"
+    assert np.abs(seen).max() < 30

@@ -27,14 +27,15 @@ from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.rl.envs import Observation, Rollout
 from sole.rl.relabel import RelabelledBuffer, RelabelledDictBuffer
 
-_CLIP_SIGMAS = 5.0
-_FLOOR = 0.01
+#: Nothing is scaled by less: what random actions never moved has yet to be seen moving (metres).
+_FLOOR = 0.05
 
 
 class Scaling:
     """Centres and scales state observations by what the first random episodes showed, then stays.
 
-    A running estimate would change the meaning of what the replay buffer already holds.
+    A running estimate would change the meaning of what the replay buffer already holds. Nothing is
+    clipped: random actions stay near the start, and the goal lies many of their deviations away.
     """
 
     def __init__(self) -> None:
@@ -51,8 +52,7 @@ class Scaling:
         """Scale a vector (or a batch of them); pictures pass, before the fit everything does."""
         if self.mean is None or isinstance(observation, dict):
             return observation
-        scaled = (observation - self.mean) / self.deviation
-        return np.clip(scaled, -_CLIP_SIGMAS, _CLIP_SIGMAS).astype(np.float32)
+        return ((observation - self.mean) / self.deviation).astype(np.float32)
 
     def batch(self, observations: list[Observation]) -> Any:
         """Several observations as one scaled batch, or a dict of batches."""
