@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -32,6 +32,8 @@ MAX_GOP_STEPS = 10
 # A film longer than this as raw frames is asked to be cut; it would push other work out of memory.
 MAX_FRAMES_BYTES = 4 * 2**30
 _THREADED_FROM_PIXELS = 640 * 480
+# LeRobot pins PyAV 15: it scales on one thread, takes no number of them, and hides a film's index.
+_IS_PYAV_17 = int(av.__version__.partition(".")[0]) >= 17
 _PICTURE_FORMATS = ("tty", "image2", "_pipe")  # FFmpeg "plays" text files and single pictures too
 
 
@@ -130,7 +132,7 @@ def read_clip(path: Path | str, start_s: float, n_frames: int) -> np.ndarray:
             raise VideoError(f"{path}: the stream has no time base, so nothing can be found in it")
         container.seek(int(start_s / stream.time_base), stream=stream)
         wanted = (
-            frame.to_ndarray(format="rgb24", threads=_threads(frame))
+            frame.to_ndarray(format="rgb24", **_scaling(frame))
             for frame in container.decode(stream)
             if frame.time is not None and frame.time >= start_s - half_frame_s
         )
@@ -204,7 +206,7 @@ def _decoded(
             yield _as_rgb(frame, size)
             n_frames += 1
     # The index of an mp4 or mov names every packet; that of other kinds only the key frames.
-    n_expected = len(stream.index_entries)
+    n_expected = len(stream.index_entries) if _IS_PYAV_17 else stream.frames
     if n_packets < n_expected:
         raise VideoError(
             f"{path}: cut short or damaged: {n_packets} of {n_expected} frames are in the file; "
@@ -226,9 +228,13 @@ def _threads(picture: VideoStream | VideoFrame) -> int:
     return 1 if picture.width * picture.height < _THREADED_FROM_PIXELS else 0
 
 
+def _scaling(frame: VideoFrame) -> dict[str, Any]:
+    return {"threads": _threads(frame)} if _IS_PYAV_17 else {}
+
+
 def _as_rgb(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
     scaled = frame.reformat(
-        size[0], size[1], format="rgb24", interpolation="AREA", threads=_threads(frame)
+        size[0], size[1], format="rgb24", interpolation="AREA", **_scaling(frame)
     )
     picture = scaled.to_ndarray()
     quarter_turns = round(frame.rotation / 90) % 4  # both count against the clock
