@@ -209,3 +209,14 @@ def test_examine_covers_every_part_once(monkeypatch):
     assert len(parts) == len(set(parts))
     assert {"python", "torch", "video codec", "nano weights", "rendering"} <= set(parts)
     assert {f"extra {name}" for name in doctor.EXTRAS} <= set(parts)
+
+
+def test_suites_are_installed_with_the_tested_versions_in_a_checkout(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    missing = {"no_such_module": "robosuite==1.4.0"}
+    assert " -c " not in doctor.find_extra("robosuite", missing).mend
+    for name in ("constraints.txt", "constraints-suites.txt"):
+        (tmp_path / name).touch()
+    mend = doctor.find_extra("robosuite", missing).mend
+    assert '-c constraints.txt -c constraints-suites.txt "robosuite==1.4.0"' in mend
+    assert "constraints-suites.txt" not in doctor.find_extra("ray", missing).mend

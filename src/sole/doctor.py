@@ -271,7 +271,7 @@ def find_extra(name: str, requirements: Mapping[str, str]) -> Finding:
     part = f"extra {name}"
     absent = [module for module in requirements if importlib.util.find_spec(module) is None]
     if absent:
-        mend = _pip(*[requirements[module] for module in absent])
+        mend = _pip(*_constraints(name), *[requirements[module] for module in absent])
         return Finding(part, "missing", f"without {', '.join(absent)}", mend)
     program = "".join(f"import {module}\n" for module in requirements)
     code, out = _run_python(program, IMPORT_LIMIT_S, {})
@@ -326,6 +326,14 @@ def _pip(*arguments: str) -> str:
         python = python.relative_to(Path.cwd())
     quoted = [f'"{a}"' if any(c in a for c in "<>=[ ") else a for a in arguments]
     return " ".join([str(python), "-m pip install", *quoted])
+
+
+def _constraints(extra: str) -> list[str]:
+    """The tested versions, where they lie; the suites have many dependencies that break later."""
+    names = ["constraints.txt"]
+    if extra in ("robosuite", "libero", "maniskill"):
+        names.append("constraints-suites.txt")
+    return [word for name in names if Path(name).exists() for word in ("-c", name)]
 
 
 def _apt() -> str:
