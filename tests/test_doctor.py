@@ -170,7 +170,8 @@ def test_weights_that_open_work(monkeypatch, tmp_path):
     assert doctor.find_weights().detail.endswith("1 tensors")
 
 
-def test_an_extra_that_lacks_a_package_asks_for_just_that_one(monkeypatch):
+def test_an_extra_that_lacks_a_package_asks_for_just_that_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # no checkout
     without(monkeypatch, "tensorboard")
     found = doctor.find_extra("rl", doctor.EXTRAS["rl"])
     assert found.state == "missing"
