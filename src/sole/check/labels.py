@@ -15,7 +15,7 @@ from sole.console import progress_bar
 from sole.data.episode import Truth
 from sole.errors import ConfigError
 from sole.sims.registry import SUITES, split_of, task_names
-from sole.synth.collect import collect_truth
+from sole.synth.collect import close_simulators, collect_truth
 from sole.synth.plan import has_expert, plan_jobs
 
 #: A fall of an expert's progress by less than this is a wobble, as in `sole data inspect`.
@@ -86,8 +86,12 @@ def _of_suite(suite: str, config: LabelsConfig, tasks: set[str]) -> Counter[str]
     # One simulator at a time: by task, whatever the order of the plan.
     jobs = sorted(jobs, key=lambda job: job.env_name)
     found: Counter[str] = Counter()
+    last = ""
     with progress_bar(suite, total=len(jobs)) as advance:
         for job in jobs:
+            if job.env_name != last:
+                close_simulators()
+            last = job.env_name
             policy = job.policy if has_expert(job.env_name) else "random"
             truth = collect_truth(
                 job.env_name, policy, job.seed, n_frames=config.frames, options=job.options

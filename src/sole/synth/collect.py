@@ -74,6 +74,12 @@ def collect_truth(
     return _truth([env.truth() for _ in _acted(env, policy, seed, n_frames, options)])
 
 
+def close_simulators() -> None:
+    """Free the simulators that are kept for further episodes of their tasks; LIBERO's are large."""
+    while _MADE:
+        _MADE.popitem()[1].close()
+
+
 def _acted(
     env: TaskEnv, policy: str, seed: int, n_frames: int, options: dict[str, Any] | None
 ) -> Iterator[np.ndarray | None]:
