@@ -1,6 +1,7 @@
 """What is judged together, in which order, and how long answers and sessions are remembered."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -70,6 +71,51 @@ def test_steps_that_wait_are_judged_in_one_batch():
     answers = judged(lambda: [StepJob(model, s, FRAME) for s in sessions], model)
     assert answers == [(0, StepScore(1.0))] * 5
     assert model.batches == [("steps", 5)]
+
+
+class Slow(Noted):
+    """Takes its time over a batch, as a model does."""
+
+    def step_sessions(self, sessions, views):
+        time.sleep(0.2)
+        return super().step_sessions(sessions, views)
+
+
+def test_robots_that_step_in_two_halves_come_together():
+    async def robot(batcher, session, model, delay_s):
+        await asyncio.sleep(delay_s)
+        for _ in range(4):
+            await batcher.submit(StepJob(model, session, FRAME))
+            await asyncio.sleep(0.005)  # it acts and takes its next picture
+
+    async def run(model):
+        batcher = Batcher(8, wait_s=0.0)
+        batcher.start()
+        delays = [0.0, 0.0, 0.1, 0.1]
+        await asyncio.gather(*(robot(batcher, opened(model), model, d) for d in delays))
+        await batcher.close()
+
+    model = Slow()
+    asyncio.run(run(model))
+    sizes = [n for _, n in model.batches]
+    assert sizes[0] == 2, "they begin apart"
+    assert sizes[1:4] == [4, 4, 4]
+    assert sum(sizes) == 16
+
+
+def test_nobody_is_waited_for_long():
+    async def run(model):
+        batcher = Batcher(8, wait_s=0.0)
+        batcher.start()
+        gone, stays = opened(model), opened(model)
+        first = [batcher.submit(StepJob(model, s, FRAME)) for s in (gone, stays)]
+        await asyncio.gather(*first)
+        began = time.monotonic()
+        await batcher.submit(StepJob(model, stays, FRAME))
+        await batcher.close()
+        return time.monotonic() - began
+
+    assert asyncio.run(run(Slow())) < 0.2 * 1.5
 
 
 def test_a_batch_is_no_larger_than_allowed():

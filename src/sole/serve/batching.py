@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
@@ -22,6 +23,8 @@ from sole.errors import ModelError
 from sole.rewarders.base import RewardModel, StepsTogether
 from sole.serve.sessions import OpenSession
 
+_WAIT_SHARE = 0.15
+_LOOK_S = 0.002
 _LOG = logging.getLogger(__name__)
 
 
@@ -129,6 +132,8 @@ class Batcher:
         self._max_batch = max_batch
         self._wait_s = wait_s
         self._queue: deque[Job] = deque()
+        self._lately: deque[set[Hashable]] = deque([set()], maxlen=2)
+        self._batch_s = 0.0
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._worker: asyncio.Task[None] | None = None
@@ -163,8 +168,21 @@ class Batcher:
             if not self._queue:
                 self._arrived.clear()
                 await self._arrived.wait()
-                await asyncio.sleep(self._wait_s)
+            await self._gather()
             await self._judge(self._take())
+
+    async def _gather(self) -> None:
+        """Wait a moment for company: robots that stepped together soon step again.
+
+        Judged in two halves they would wait for each other every time. Whoever was in the last two
+        batches is waited for, but for no more than a share of what a batch takes.
+        """
+        began = time.monotonic()
+        most_s = max(self._wait_s, _WAIT_SHARE * self._batch_s)
+        usual = set().union(*self._lately)
+        await asyncio.sleep(self._wait_s)
+        while usual - {job.alone for job in self._queue} and time.monotonic() < began + most_s:
+            await asyncio.sleep(_LOOK_S)
 
     def _take(self) -> list[Job]:
         """The oldest job and those that can go with it; the others keep their order."""
@@ -185,9 +203,11 @@ class Batcher:
 
     async def _judge(self, jobs: list[Job]) -> None:
         loop = asyncio.get_running_loop()
-        first = jobs[0]
+        first, began = jobs[0], time.monotonic()
         done = loop.run_in_executor(self._thread, first.judge, first.model, jobs)
         await asyncio.wait([done])
+        self._batch_s = time.monotonic() - began
+        self._lately.append({job.alone for job in jobs if isinstance(job, StepJob)})
         self.counts.batches += 1
         self.counts.jobs += len(jobs)
         error = done.exception()
