@@ -186,8 +186,8 @@ def falling(learning_rate: float, end: float) -> Schedule:
     """A learning rate that falls linearly to the share ``end`` of itself, as SB3 takes one.
 
     Example:
-        >>> [falling(0.1, 0.5)(remaining) for remaining in (1.0, 0.75, 0.0)]
-        [0.1, 0.075, 0.05]
+        >>> [falling(0.5, 0.5)(remaining) for remaining in (1.0, 0.75, 0.0)]
+        [0.5, 0.375, 0.25]
     """
     return lambda remaining: learning_rate * max(remaining, end)
 

@@ -33,8 +33,9 @@ class Phrases:
         follows: The next token by the last 1 to 4 tokens; the longest known context decides.
 
     Example:
-        >>> Phrases.learn([[1, 2, 3, 4], [1, 2, 3, 5], [9, 2, 3, 5]]).guess([1, 2], 2)
-        [3, 5]
+        >>> phrases = Phrases.learn([[1, 2, 3, 4], [9, 2, 3, 5], [9, 2, 3, 5]])
+        >>> phrases.guess([1, 2], 2), phrases.guess([2], 2)
+        ([3, 4], [3, 5])
     """
 
     def __init__(self, follows: Mapping[tuple[int, ...], int] | None = None):
