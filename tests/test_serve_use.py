@@ -1,6 +1,7 @@
 """A served model in use: sole score, sole rl across a restart, and the measurement under load."""
 
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -109,3 +110,28 @@ def test_a_stopped_server_ends_well_and_said_where_it_was():
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert process.stderr.read() == ""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are left alone")
+def test_a_large_buffer_is_given_back_once_it_is_free():
+    program = """
+import re
+from pathlib import Path
+import numpy as np
+from sole.serve.memory import return_large_buffers
+
+def rss_mb():
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmRSS:\\s+(\\d+)", status).group(1)) / 1000
+
+assert return_large_buffers()
+np.ones(20 * 2**20, np.uint8)  # would raise the threshold of an untaught glibc to 20 MB
+before = rss_mb()
+kept = []
+for k in range(20):
+    large = np.ones(12 * 2**20 + k * 2**18, np.uint8)
+    kept.append(np.ones(100_000, np.uint8))  # lies behind it, and would keep the heap from shrinking
+    del large
+assert rss_mb() - before < 12, rss_mb() - before
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

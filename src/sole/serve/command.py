@@ -16,12 +16,14 @@ from sole.rewarders.base import RewardModel
 from sole.rewarders.load import load_reward_model
 from sole.serve.app import make_app
 from sole.serve.config import ServeConfig, is_loopback, read_token
+from sole.serve.memory import return_large_buffers
 
 _BACKLOG = 2048
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve until told to stop; return 0."""
+    return_large_buffers()
     config = parse_config(ServeConfig, argv, "sole serve")
     token = read_token(config)
     listener = listen(config.host, config.port)
