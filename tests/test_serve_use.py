@@ -130,7 +130,7 @@ before = rss_mb()
 kept = []
 for k in range(20):
     large = np.ones(12 * 2**20 + k * 2**18, np.uint8)
-    kept.append(np.ones(100_000, np.uint8))  # lies behind it, and would keep the heap from shrinking
+    kept.append(np.ones(100_000, np.uint8))  # lies behind it
     del large
 assert rss_mb() - before < 12, rss_mb() - before
 """
