@@ -52,7 +52,7 @@ class RlConfig(Config):
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's at the start of the run, for actor, critic and entropy."""
     learning_rate_end: float = Field(default=0.1, gt=0, le=1)
-    """Share of the learning rate that is left at the end; it falls linearly, 1 keeps it."""
+    """The learning rate falls linearly to this share of itself; 1 keeps it."""
     tau: float = Field(default=0.005, gt=0, le=1)
     """SAC and DrQ-v2: share of the new critic in the delayed one at each gradient step."""
     n_step: int = Field(default=3, gt=0)

@@ -132,7 +132,7 @@ class Batcher:
         self._max_batch = max_batch
         self._wait_s = wait_s
         self._queue: deque[Job] = deque()
-        self._lately: deque[set[Hashable]] = deque([set()], maxlen=2)
+        self._lately: deque[set[Hashable]] = deque(maxlen=2)
         self._batch_s = 0.0
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
