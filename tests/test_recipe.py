@@ -26,7 +26,7 @@ from sole.synth import foundation
 from sole.synth.build import build, plan
 from sole.synth.config import SynthConfig
 from sole.synth.examples import SCHEMA, draw_moments, table_of
-from sole.synth.foundation import Question, draw_questions
+from sole.synth.foundation import Question, draw_questions, told_of
 from sole.synth.plan import expand_tasks
 from sole.synth.replays import plan_replays, replay
 from sole.synth.work import examples_of
@@ -117,7 +117,7 @@ def answers(question: Question, episode: Episode) -> str | None:
 
 def test_every_answer_about_space_and_time_follows_from_the_facts():
     episode, rng = pushing(), np.random.default_rng(0)
-    asked = [q for _ in range(60) for q in draw_questions(episode, 6, rng)]
+    asked = [q for _ in range(60) for q in draw_questions(told_of(episode), 6, rng)]
     assert {q.kind for q in asked} == {"spatial", "temporal"}
     known = [(q, answers(q, episode)) for q in asked]
     assert sum(answer is not None for _, answer in known) > 100
@@ -128,7 +128,7 @@ def test_every_answer_about_space_and_time_follows_from_the_facts():
 
 def test_only_an_expert_is_asked_which_picture_is_earlier():
     rng = np.random.default_rng(0)
-    asked = [q for _ in range(40) for q in draw_questions(pushing("undo"), 8, rng)]
+    asked = [q for _ in range(40) for q in draw_questions(told_of(pushing("undo")), 8, rng)]
     assert not any("taken earlier" in q.text for q in asked)
 
 
@@ -151,9 +151,9 @@ def test_two_landmarks_are_compared_in_the_picture_and_in_depth():
     episode = replace(pushing(), extra={foundation.LANDMARKS: [{"mug": at, "bin": to}] * 10})
     rng = np.random.default_rng(1)
     for _ in range(10):
-        question = foundation._left_of(episode, rng)
+        question = foundation._left_of(told_of(episode), rng)
         assert (question.answer == "left") == ("is the mug left" in question.text)
-        assert foundation._depth(episode, rng).answer == "mug"
+        assert foundation._depth(told_of(episode), rng).answer == "mug"
 
 
 def test_an_annotator_may_add_words_but_nothing_false(tmp_path):

@@ -24,7 +24,8 @@ from sole.data.lerobot import EpisodeWriter
 from sole.errors import ConfigError, ModelError
 from sole.models.base import Question
 from sole.models.nano.reader import NanoReader
-from sole.train.examples import ExampleSampler, ExampleSettings, prepare
+from sole.train.episodes import prepare
+from sole.train.examples import ExampleSampler, ExampleSettings
 from sole.train.rlvr import RlvrConfig, check_run_dir, main
 from sole.train.rlvr_nano import Trainer, nano_folder
 from sole.train.rlvr_step import (

@@ -21,20 +21,24 @@ from sole.errors import ConfigError
 from sole.models.nano.reader import NanoReader
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.protocol.prompt import parse_reply
+from sole.train.episodes import keep_on_disk, prepare
 from sole.train.examples import (
     ExampleSampler,
     ExampleSettings,
     _chain,
+    ask_about,
     augment,
-    keep_on_disk,
     number_label,
-    prepare,
 )
 from sole.train.rlvr import RlvrConfig
 from sole.train.run_dir import check_run_dir
 from sole.train.sft import SftConfig, batch_loss, make_model, train
 
 TOKENIZER = train_tokenizer(["Task: push the puck to the goal."] * 3, 600)
+
+
+def tiny() -> SftConfig:
+    return SftConfig(data=(), run_dir=Path(), hidden_size=32, n_layers=1, pretrained_encoder=False)
 
 
 def sampler(**changes) -> ExampleSampler:
@@ -52,6 +56,47 @@ def test_episodes_kept_on_disk_are_the_same_and_leave_no_file(tmp_path):
         assert isinstance(other.tiles, np.memmap)
     assert list(tmp_path.iterdir()) == []
     assert keep_on_disk([], tmp_path) == []
+
+
+def test_questions_take_the_place_of_progress_in_batches_with_reasoning_only():
+    asked = sampler(think_share=1.0, question_share=1.0)
+    tiles, examples = asked.draw(0)
+    assert {example.question is None for example in examples} == {False}
+    assert len(tiles) == 2 * len(examples)
+    for k, example in enumerate(examples):
+        external, wrist = example.tile_index[:3], example.tile_index[3:]
+        assert external[1] == wrist[1] == -1
+        assert {one for one in (*external, *wrist) if one >= 0} <= set(range(4 * k, 4 * k + 4))
+        assert example.question.text.lower() in example.prompt
+    assert not asked.batch(0).number_labels.any()
+    fast = sampler(think_share=0.0, question_share=1.0)
+    assert all(example.question is None for example in fast.draw(0)[1])
+
+
+def test_questions_change_nothing_in_batches_without_reasoning():
+    none, half = (sampler(think_share=0.0, question_share=share) for share in (0.0, 0.5))
+    assert [e.prompt for e in none.draw(3)[1]] == [e.prompt for e in half.draw(3)[1]]
+
+
+def test_the_whole_answer_to_a_question_is_learned_and_no_number():
+    batch = sampler(think_share=1.0, question_share=1.0).batch(0)
+    learned = [row[row != -100] for row in batch.labels]
+    texts = [TOKENIZER.decode(row, skip_special_tokens=False) for row in learned]
+    replies = [e.reply for e in sampler(think_share=1.0, question_share=1.0).draw(0)[1]]
+    assert texts == [f"{reply.removeprefix('<think>')}</s>" for reply in replies]
+    model = make_model(tiny(), len(TOKENIZER), TOKENIZER)
+    loss, parts = batch_loss(model, batch, 1.0, bf16=False)
+    assert parts["number_loss"] == parts["mae"] == 0.0
+    assert loss.item() == pytest.approx(parts["text_loss"])
+
+
+def test_a_question_about_one_moment_is_shown_beside_the_start():
+    episode = next(iter(prepare([make_example_episode(8, 96)])))
+    rng = np.random.default_rng(0)
+    asked = [one for _ in range(20) for one in ask_about(episode, 4, rng)]
+    assert {len(one.frames) for one in asked} == {2}
+    assert all(one.frames[0] == 0 for one in asked if "The first picture is the start" in one.text)
+    assert len({one.text.split(".")[0] for one in asked}) > 2
 
 
 @pytest.mark.parametrize("think", [0.0, 1.0])
@@ -210,10 +255,7 @@ def test_moments_can_be_drawn_around_a_loss_of_progress():
 
 
 def test_the_answers_place_learns_that_only_a_number_comes_there():
-    config = SftConfig(
-        data=(), run_dir=Path(), hidden_size=32, n_layers=1, pretrained_encoder=False
-    )
-    model = make_model(config, len(TOKENIZER), TOKENIZER)
+    model = make_model(tiny(), len(TOKENIZER), TOKENIZER)
     batch = sampler(think_share=0.0).batch(0)
     batch_loss(model, batch, 1.0, bf16=False)[0].backward()
     weight = model.lm_head.weight.grad

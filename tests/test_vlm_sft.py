@@ -21,7 +21,8 @@ from sole.models.hf.network import Network
 from sole.models.hf.reader import TransformersReader
 from sole.protocol.composite import NANO, SOLE_R1_8B, compose
 from sole.protocol.prompt import parse_reply
-from sole.train.examples import ExampleSettings, prepare
+from sole.train.episodes import prepare
+from sole.train.examples import ExampleSettings
 from sole.train.vlm_collate import IGNORED, Collator, count_features, layouts
 from sole.train.vlm_config import VlmSftConfig, asked_model
 from sole.train.vlm_examples import VlmExamples
@@ -84,6 +85,17 @@ def test_the_picture_is_the_one_a_reader_composes():
     for geometry in (NANO, SOLE_R1_8B):
         ours, theirs = (compose(m[0], m[1], m[2], geometry) for m in (moments, seen))
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_question_about_space_and_time_shows_two_moments_and_asks_for_no_progress():
+    made = [examples(think_share=1.0, question_share=1.0)[k] for k in range(6)]
+    for one in made:
+        words = one.messages[-1]["content"][1]["text"]
+        assert "Answer with one of" in words
+        assert "progress" not in words
+        assert one.reasoned
+        assert one.reply.split("<answer>")[1].removesuffix("</answer>") in words.lower()
+    assert {one.picture.shape[1] for one in made} == {193}  # two columns, as read from zero
 
 
 def test_the_question_speaks_of_as_many_columns_as_the_picture_has():

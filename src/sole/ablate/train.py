@@ -20,7 +20,7 @@ from sole.evals.result import result_figures
 from sole.rl.config import RlConfig
 from sole.run import write_atomically
 from sole.train import rlvr_nano, sft
-from sole.train.examples import keep_on_disk, prepare
+from sole.train.episodes import keep_on_disk, prepare
 from sole.train.rlvr import RlvrConfig
 from sole.train.run_dir import refuse_held_out_data
 from sole.train.sft import SftConfig

@@ -7,7 +7,7 @@ the outside picture (``landmarks`` of our own worlds); what is near a border is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,21 +48,61 @@ class Question:
     answer: str
     choices: tuple[str, ...]
 
+    @property
+    def with_choices(self) -> str:
+        """What is asked, and what can be answered."""
+        return f"{self.text} Answer with one of: {', '.join(self.choices)}."
 
-def draw_questions(episode: Episode, n_questions: int, rng: np.random.Generator) -> list[Question]:
-    """Draw questions of different makers; fewer where an episode has nothing clear to ask.
+    @property
+    def reply(self) -> str:
+        """What should be said."""
+        return f"<think>{self.reasoning}</think><answer>{self.answer}</answer>"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the simulator told of an episode, without its pictures.
+
+    Attributes:
+        task: The instruction.
+        policy: What moved the robot.
+        facts: Of each frame.
+        true_progress: ``(T,)`` percent.
+        true_success: ``(T,)`` bool.
+        landmarks: For each frame what ``Episode.extra`` holds under :data:`LANDMARKS`, or empty.
+    """
+
+    task: str
+    policy: str
+    facts: Sequence[Facts]
+    true_progress: np.ndarray
+    true_success: np.ndarray
+    landmarks: Sequence[Mapping[str, Any]] = ()
+
+
+def told_of(episode: Episode) -> Told:
+    """What questions about an episode follow from.
 
     Raises:
         ValueError: If the episode has no facts.
     """
-    if episode.truth is None or not episode.truth.facts:
+    truth = episode.truth
+    if truth is None or not truth.facts:
         raise ValueError(f"foundation: {episode.env_name} has no facts")
+    return Told(
+        episode.task, episode.policy, truth.facts, truth.true_progress, truth.true_success,
+        episode.extra.get(LANDMARKS) or (),
+    )  # fmt: skip
+
+
+def draw_questions(told: Told, n_questions: int, rng: np.random.Generator) -> list[Question]:
+    """Draw questions of different makers; fewer where an episode has nothing clear to ask."""
     found: list[Question] = []
     for _ in range(3):
         for place in rng.permutation(len(MAKERS)):
             if len(found) == n_questions:
                 return found
-            made = MAKERS[int(place)](episode, rng)
+            made = MAKERS[int(place)](told, rng)
             if made is not None and made not in found:
                 found.append(made)
     return found
@@ -71,18 +111,16 @@ def draw_questions(episode: Episode, n_questions: int, rng: np.random.Generator)
 def question_rows(episode: Episode, questions: list[Question]) -> Iterator[dict[str, Any]]:
     """Rows for :func:`sole.synth.examples.table_of`."""
     for one in questions:
-        text = f"{one.text} Answer with one of: {', '.join(one.choices)}."
-        reply = f"<think>{one.reasoning}</think><answer>{one.answer}</answer>"
         pictures = [episode.views[EXTERNAL][t] for t in one.frames]
         yield row(
-            episode, pictures, [{"role": "user", "content": text}], reply,
+            episode, pictures, [{"role": "user", "content": one.with_choices}], one.reply,
             kind=one.kind, frames=list(one.frames),
         )  # fmt: skip
 
 
-def _where(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _where(told: Told, rng: np.random.Generator) -> Question | None:
     """On which side of the gripper is the object?"""
-    t, now = _moment(episode, rng)
+    t, now = _moment(told, rng)
     side = side_of(now)
     if side is None or borders.touches(now):
         return None
@@ -100,9 +138,9 @@ def _distance_words(now: Facts) -> str:
     return {"at": "at", "near": "near", "some_way": "some way from", "far": "far from"}[word]
 
 
-def _how_far(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _how_far(told: Told, rng: np.random.Generator) -> Question | None:
     """How far is it, in steps of ten centimetres?"""
-    t, now = _moment(episode, rng)
+    t, now = _moment(told, rng)
     cm = 100 * now["gripper_to_object_m"]
     rounded = round(cm / 10) * 10
     if abs(cm - rounded) > 3.5 or rounded > 50:
@@ -115,9 +153,9 @@ def _how_far(episode: Episode, rng: np.random.Generator) -> Question | None:
     )  # fmt: skip
 
 
-def _touching(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _touching(told: Told, rng: np.random.Generator) -> Question | None:
     """Is there contact?"""
-    t, now = _moment(episode, rng)
+    t, now = _moment(told, rng)
     if borders.is_free(now) or (not borders.touches(now) and now["gripper_to_object_m"] < 0.08):
         return None
     touches = borders.touches(now)
@@ -129,9 +167,9 @@ def _touching(episode: Episode, rng: np.random.Generator) -> Question | None:
     )  # fmt: skip
 
 
-def _fraction(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _fraction(told: Told, rng: np.random.Generator) -> Question | None:
     """How much of the motion is done, in quarters?"""
-    t, now = _moment(episode, rng)
+    t, now = _moment(told, rng)
     done = now["done_fraction"]
     quarter = round(done * 4) / 4
     if not 0 <= quarter <= 1 or abs(done - quarter) > 0.08:
@@ -139,7 +177,7 @@ def _fraction(episode: Episode, rng: np.random.Generator) -> Question | None:
     percent = f"{round(100 * quarter)}%"
     return Question(
         "spatial", (0, t),
-        f"The task is: {episode.task}. The first picture is the start. How much of the way to the "
+        f"The task is: {told.task}. The first picture is the start. How much of the way to the "
         f"{now['goal_name']} is done in the second one?",
         f"compared with the start, the {now['object_name']} "
         + ("has not moved toward its goal." if quarter == 0 else f"has come {percent} of the way."),
@@ -147,9 +185,9 @@ def _fraction(episode: Episode, rng: np.random.Generator) -> Question | None:
     )  # fmt: skip
 
 
-def _nearer(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _nearer(told: Told, rng: np.random.Generator) -> Question | None:
     """In which of two pictures is the gripper nearer to the object?"""
-    (a, first), (b, second) = _moment(episode, rng), _moment(episode, rng)
+    (a, first), (b, second) = _moment(told, rng), _moment(told, rng)
     gap_m = second["gripper_to_object_m"] - first["gripper_to_object_m"]
     if abs(gap_m) < _NEARER_M:
         return None
@@ -163,9 +201,9 @@ def _nearer(episode: Episode, rng: np.random.Generator) -> Question | None:
     )  # fmt: skip
 
 
-def _pair(episode: Episode, rng: np.random.Generator) -> tuple[int, list[tuple[str, Any]]] | None:
+def _pair(told: Told, rng: np.random.Generator) -> tuple[int, list[tuple[str, Any]]] | None:
     """A frame, and two landmarks in random order."""
-    frames = episode.extra.get(LANDMARKS)
+    frames = told.landmarks
     if not frames:
         return None
     t = int(rng.integers(len(frames)))
@@ -176,9 +214,9 @@ def _pair(episode: Episode, rng: np.random.Generator) -> tuple[int, list[tuple[s
     return t, [(a, frames[t][a]), (b, frames[t][b])]
 
 
-def _left_of(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _left_of(told: Told, rng: np.random.Generator) -> Question | None:
     """Which of two things is further left in the picture?"""
-    drawn = _pair(episode, rng)
+    drawn = _pair(told, rng)
     if drawn is None:
         return None
     t, ((a, at), (b, bt)) = drawn
@@ -193,9 +231,9 @@ def _left_of(episode: Episode, rng: np.random.Generator) -> Question | None:
     )  # fmt: skip
 
 
-def _depth(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _depth(told: Told, rng: np.random.Generator) -> Question | None:
     """Which of two things is nearer to the camera?"""
-    drawn = _pair(episode, rng)
+    drawn = _pair(told, rng)
     if drawn is None:
         return None
     t, ((a, at), (b, bt)) = drawn
@@ -209,29 +247,27 @@ def _depth(episode: Episode, rng: np.random.Generator) -> Question | None:
     )  # fmt: skip
 
 
-def _earlier(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _earlier(told: Told, rng: np.random.Generator) -> Question | None:
     """Which of two pictures of a success is earlier? Asked where progress tells them apart."""
-    truth = episode.truth
-    assert truth is not None
-    if episode.policy != "expert" or not truth.any_success:
+    if told.policy != "expert" or not told.true_success.any():
         return None
-    end = int(np.argmax(truth.true_success))
+    end = int(np.argmax(told.true_success))
     if end < 2:
         return None
     a, b = sorted(int(t) for t in rng.choice(end + 1, 2, replace=False))
-    if truth.true_progress[b] - truth.true_progress[a] < 100 * _DONE_GAP:
+    if told.true_progress[b] - told.true_progress[a] < 100 * _DONE_GAP:
         return None
     shown, answer = ((a, b), "first") if rng.random() < 0.5 else ((b, a), "second")
     return Question(
         "temporal", shown,
-        f"A robot does this without a mistake: {episode.task}. Which picture was taken earlier?",
+        f"A robot does this without a mistake: {told.task}. Which picture was taken earlier?",
         f"less of the task is done in the {answer} picture.", answer, ("first", "second"),
     )  # fmt: skip
 
 
-def _changed(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _changed(told: Told, rng: np.random.Generator) -> Question | None:
     """Did the gripper come closer or go away between two pictures?"""
-    a, b = sorted((_moment(episode, rng), _moment(episode, rng)), key=lambda one: one[0])
+    a, b = sorted((_moment(told, rng), _moment(told, rng)), key=lambda one: one[0])
     (t, before), (u, now) = a, b
     gap_m = now["gripper_to_object_m"] - before["gripper_to_object_m"]
     if t == u or abs(gap_m) < _NEARER_M:
@@ -247,11 +283,9 @@ def _changed(episode: Episode, rng: np.random.Generator) -> Question | None:
     )  # fmt: skip
 
 
-def _moved(episode: Episode, rng: np.random.Generator) -> Question | None:
+def _moved(told: Told, rng: np.random.Generator) -> Question | None:
     """Did the object move between two pictures?"""
-    (t, before), (u, now) = sorted(
-        (_moment(episode, rng), _moment(episode, rng)), key=lambda one: one[0]
-    )
+    (t, before), (u, now) = sorted((_moment(told, rng), _moment(told, rng)), key=lambda one: one[0])
     if t == u or borders.is_free(now):
         return None
     moved_m = abs(now["object_moved_m"] - before["object_moved_m"])
@@ -270,12 +304,11 @@ def _moved(episode: Episode, rng: np.random.Generator) -> Question | None:
     )  # fmt: skip
 
 
-def _moment(episode: Episode, rng: np.random.Generator) -> tuple[int, Facts]:
-    assert episode.truth is not None
-    t = int(rng.integers(episode.n_frames))
-    return t, episode.truth.facts[t]
+def _moment(told: Told, rng: np.random.Generator) -> tuple[int, Facts]:
+    t = int(rng.integers(len(told.facts)))
+    return t, told.facts[t]
 
 
-MAKERS: tuple[Callable[[Episode, np.random.Generator], Question | None], ...] = (
+MAKERS: tuple[Callable[[Told, np.random.Generator], Question | None], ...] = (
     _where, _how_far, _touching, _fraction, _nearer, _left_of, _depth, _earlier, _changed, _moved,
 )  # fmt: skip

@@ -24,7 +24,7 @@ from sole.protocol.prompt import PROMPTS
 from sole.synth.annotator import Draft, open_annotator, rewrite
 from sole.synth.config import SynthConfig
 from sole.synth.examples import Moment, draw_moments, picture_of, progress_row, seen, table_of
-from sole.synth.foundation import LANDMARKS, draw_questions, question_rows
+from sole.synth.foundation import LANDMARKS, draw_questions, question_rows, told_of
 from sole.synth.plan import Job
 
 
@@ -70,7 +70,8 @@ def examples_of(config: SynthConfig, index: int, episode: Episode) -> pa.Table:
         progress_row(episode, moment, preset, geometry, rewritten=text)
         for moment, text in zip(moments, texts, strict=True)
     ]
-    rows += question_rows(episode, draw_questions(episode, config.questions_per_episode, rng))
+    questions = draw_questions(told_of(episode), config.questions_per_episode, rng)
+    rows += question_rows(episode, questions)
     return table_of(rows, index)
 
 

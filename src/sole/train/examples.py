@@ -6,29 +6,24 @@ batches it would have seen. Several moments of one episode share their encoded t
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sole.data.episode import Episode, Facts
 from sole.models.nano.modeling import N_TILES
-from sole.models.nano.reader import SUCCESS_ABOVE, prompt_text
-from sole.protocol.composite import fit_tile
+from sole.models.nano.reader import SUCCESS_ABOVE, prompt_text, question_text
 from sole.protocol.prompt import write_reply
 from sole.protocol.readout import soft_label
+from sole.synth.foundation import Question, Told, draw_questions
 from sole.synth.reasoning import write_reasoning
+from sole.train.episodes import TrainingEpisode
 from sole.train.verify import Known
 
-_ROWS = ("external", "wrist")
 _IGNORED = -100
-_NO_TILES = np.zeros(0, np.uint8)
 _LOSS_POINTS = 3.0  # a fall of true progress between two frames that is worth being shown
 MISMATCH_REASONING = "this is another task. nothing done here helps it. nothing is done yet."
 
@@ -48,6 +43,8 @@ class ExampleSettings:
         think_share: Share of batches with reasoning; the others have an empty one.
         mismatch_share: Share of episodes shown under another task's instruction (progress 0); half
             of them under that of a task with the same kind of object where there is one.
+        question_share: Share of episodes, in batches with reasoning, about which questions of space
+            and time are asked instead (design section 7); as many as moments.
         regress_share: Share of episodes whose moments are drawn around a loss of progress.
         single_view_share: Share of episodes shown with one view: three in four keep the external.
         label_sigma: Spread of the number labels in points.
@@ -64,6 +61,7 @@ class ExampleSettings:
     wild_share: float = 0.1
     think_share: float = 0.5
     mismatch_share: float = 0.02
+    question_share: float = 0.0
     regress_share: float = 0.2
     single_view_share: float = 0.08
     label_sigma: float = 3.0
@@ -71,19 +69,12 @@ class ExampleSettings:
 
 
 @dataclass(frozen=True)
-class TrainingEpisode:
-    """An episode as the trainer holds it: ``(T, 2, 3, 96, 96)`` uint8 tiles and its truth."""
-
-    tiles: np.ndarray
-    task: str
-    kind: str
-    true_progress: np.ndarray
-    facts: tuple[Facts, ...]
-
-
-@dataclass(frozen=True)
 class Batch:
-    """Tensors of one training step; ``tile_index`` points into ``tiles`` (-1: absent)."""
+    """Tensors of one training step.
+
+    ``tile_index`` points into ``tiles`` (-1: absent). Where no number is asked for,
+    ``number_labels`` is zero and ``number_positions`` says nothing.
+    """
 
     tiles: Tensor
     tile_index: Tensor
@@ -92,46 +83,6 @@ class Batch:
     labels: Tensor
     number_positions: Tensor
     number_labels: Tensor
-
-
-def prepare(episodes: Iterable[Episode], tile_px: int = 96) -> Iterator[TrainingEpisode]:
-    """Keep what training needs of episodes that carry facts, one after the other.
-
-    Raises:
-        ValueError: If an episode has no truth or no facts.
-    """
-    return (_prepare_one(episode, tile_px) for episode in episodes)
-
-
-def keep_on_disk(episodes: Iterable[TrainingEpisode], folder: Path) -> list[TrainingEpisode]:
-    """Move the tiles to a file without a name, mapped into memory: ten thousand episodes are 17 GB.
-
-    What is often drawn stays in the page cache; the file is gone with the process, however it ends.
-    """
-    with tempfile.TemporaryFile(dir=folder) as file:
-        kept = []
-        for episode in episodes:
-            kept.append((replace(episode, tiles=_NO_TILES), file.tell(), episode.tiles.shape))
-            file.write(np.ascontiguousarray(episode.tiles).data)
-        file.flush()
-        if not kept:
-            return []
-        pixels = np.memmap(file, np.uint8, mode="r")
-    return [
-        replace(episode, tiles=pixels[start : start + math.prod(shape)].reshape(shape))
-        for episode, start, shape in kept
-    ]
-
-
-def _prepare_one(episode: Episode, tile_px: int) -> TrainingEpisode:
-    truth = episode.truth
-    if truth is None or not truth.facts:
-        raise ValueError(f"training needs true progress and facts; {episode.env_name} has none")
-    tiles = np.zeros((episode.n_frames, len(_ROWS), 3, tile_px, tile_px), np.uint8)
-    for row, name in enumerate(_ROWS):
-        for t, frame in enumerate(episode.views.get(name, ())):
-            tiles[t, row] = fit_tile(frame, tile_px).transpose(2, 0, 1)
-    return TrainingEpisode(tiles, episode.task, episode.env_name, truth.true_progress, truth.facts)
 
 
 class ExampleSampler:
@@ -177,6 +128,12 @@ class ExampleSampler:
     def _from_episode(
         self, episode: TrainingEpisode, rng: np.random.Generator, think: bool, offset: int
     ) -> tuple[np.ndarray, list[Example]]:
+        share = self._settings.question_share
+        # Nothing is drawn where nothing is asked: those batches stay what they always were.
+        if think and share and rng.random() < share:
+            questions = ask_about(episode, self._settings.moments_per_episode, rng)
+            if questions:
+                return self._asked(episode, questions, rng, offset)
         task, mismatched = self._task(episode, rng)
         rows = _shown_rows(self._settings, rng)
         moments = _chain(episode.true_progress, self._settings, rng)
@@ -189,6 +146,28 @@ class ExampleSampler:
             places = [offset + 2 * place for place in (0, k, k + 1)]
             examples.append(
                 self._example(episode, pair, _index(places, rows), task, mismatched, think, rng)
+            )
+        return pictures, examples
+
+    def _asked(
+        self,
+        episode: TrainingEpisode,
+        questions: Sequence[Question],
+        rng: np.random.Generator,
+        offset: int,
+    ) -> tuple[np.ndarray, list[Example]]:
+        """Two pictures a question, where the first and the current one always stand."""
+        rows = _shown_rows(self._settings, rng)
+        frames = [t for question in questions for t in question.frames]
+        pictures = augment(episode.tiles[frames], rng, self._settings.max_shift_px)
+        examples = []
+        for k, question in enumerate(questions):
+            first, second = offset + 4 * k, offset + 4 * k + 2
+            index = _without_previous(_index((first, first, second), rows))
+            prompt = question_text(self._tokenizer, question.with_choices, self._n_image_tokens)
+            known = Known(0.0)
+            examples.append(
+                Example(prompt, question.reasoning, 0.0, index, episode.task, known, question)
             )
         return pictures, examples
 
@@ -220,7 +199,7 @@ class ExampleSampler:
                 None if from_zero else before, now, rng,
             )  # fmt: skip
         if from_zero:
-            index = [-1 if place % 3 == 1 else tile for place, tile in enumerate(index)]
+            index = _without_previous(index)
         prompt = prompt_text(self._tokenizer, task, stated, self._n_image_tokens)
         seen = (episode.facts[0], None if from_zero else episode.facts[pair[0]])
         known = Known(
@@ -241,7 +220,7 @@ class ExampleSampler:
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
             labels[row, : len(tokens)] = torch.tensor(targets)
-        numbers = np.stack([number_label(e.progress, self._settings.label_sigma) for e in examples])
+        numbers = np.stack([self._number_label(example) for example in examples])
         return Batch(
             torch.from_numpy(tiles.reshape(-1, *tiles.shape[2:])),
             torch.tensor([e.tile_index for e in examples]),
@@ -252,14 +231,19 @@ class ExampleSampler:
             torch.from_numpy(numbers.astype(np.float32)),
         )
 
+    def _number_label(self, example: Example) -> np.ndarray:
+        label = number_label(example.progress, self._settings.label_sigma)
+        return label if example.question is None else np.zeros_like(label)
+
     def _encode(self, example: Example) -> tuple[list[int], list[int], int]:
         """Return ids, text labels (the number has its own), and where the number is predicted."""
-        reply = write_reply(example.reasoning, round(example.progress)) + self._tokenizer.eos_token
+        reply = example.reply + self._tokenizer.eos_token
         prompt = self._tokens(example.prompt + "<think>")
         ids = prompt + self._tokens(reply.removeprefix("<think>"))
         number_at = len(ids) - 4  # N % </answer> </s>
         targets = [_IGNORED] * len(prompt) + ids[len(prompt) :]
-        targets[number_at] = _IGNORED
+        if example.question is None:
+            targets[number_at] = _IGNORED
         if not example.reasoning:  # closing the thought at once is asked for, not learned
             targets[len(prompt)] = _IGNORED
         return ids, targets, number_at - 1
@@ -273,6 +257,7 @@ class Example:
     """One question, what should be said, and what is known of it.
 
     ``tile_index`` points into the pictures drawn with it, flattened to single tiles (-1: absent).
+    With a ``question`` no progress is asked for.
     """
 
     prompt: str
@@ -281,6 +266,33 @@ class Example:
     tile_index: list[int]
     task: str
     known: Known
+    question: Question | None = None
+
+    @property
+    def reply(self) -> str:
+        """What should be said."""
+        if self.question is not None:
+            return self.question.reply.lower()
+        return write_reply(self.reasoning, round(self.progress))
+
+
+def ask_about(
+    episode: TrainingEpisode, n_questions: int, rng: np.random.Generator
+) -> list[Question]:
+    """Draw questions about space and time, each about two pictures.
+
+    One that is about a single moment is shown beside the start, and says so.
+    """
+    done = np.asarray(episode.true_progress) >= 100
+    told = Told(episode.task, episode.policy, episode.facts, episode.true_progress, done)
+    return [_beside_start(one) for one in draw_questions(told, n_questions, rng)]
+
+
+def _beside_start(question: Question) -> Question:
+    if len(question.frames) == 2:
+        return question
+    text = f"The first picture is the start, the second is now. {question.text}"
+    return replace(question, frames=(0, *question.frames), text=text)
 
 
 @lru_cache(maxsize=4096)
@@ -318,6 +330,11 @@ def _shown_rows(settings: ExampleSettings, rng: np.random.Generator) -> tuple[bo
         return True, True
     external = bool(rng.random() < 0.75)
     return external, not external
+
+
+def _without_previous(index: Sequence[int]) -> list[int]:
+    """The same tiles as a read from zero shows them."""
+    return [-1 if place % 3 == 1 else tile for place, tile in enumerate(index)]
 
 
 def _index(places: Sequence[int], rows: Sequence[bool]) -> list[int]:

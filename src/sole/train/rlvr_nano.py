@@ -20,7 +20,8 @@ from sole.errors import ConfigError, ModelError
 from sole.models.nano import SoleNanoForConditionalGeneration
 from sole.models.nano.reader import WEIGHTS
 from sole.run import Run
-from sole.train.examples import Example, ExampleSampler, ExampleSettings, TrainingEpisode
+from sole.train.episodes import TrainingEpisode
+from sole.train.examples import Example, ExampleSampler, ExampleSettings
 from sole.train.rlvr import RlvrConfig, check_run_dir
 from sole.train.rlvr_log import CompletionLog, Shown, composite_of_tiles
 from sole.train.rlvr_step import (

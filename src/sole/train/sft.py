@@ -31,14 +31,8 @@ from sole.models.nano.encoder import load_imagenet
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.run import Run
 from sole.synth.reasoning import write_reasoning
-from sole.train.examples import (
-    Batch,
-    ExampleSampler,
-    ExampleSettings,
-    TrainingEpisode,
-    keep_on_disk,
-    prepare,
-)
+from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
+from sole.train.examples import Batch, ExampleSampler, ExampleSettings, ask_about
 from sole.train.muon import MuonWithAdamW
 from sole.train.run_dir import check_run_dir, refuse_held_out_data
 from sole.train.vlm_config import NANO_NAME, asked_model
@@ -78,6 +72,9 @@ class SftConfig(Config):
     """Episodes in one batch; each gives four moments."""
     think_share: float = Field(0.5, ge=0, le=1)
     """Share of batches with reasoning."""
+    question_share: float = Field(0.15, ge=0, le=1)
+    """Share of episodes, in batches with reasoning, about which questions of space and time are
+    asked instead of progress."""
     vocab_size: int = Field(2048, ge=600)
     """Size of nano's vocabulary."""
     hidden_size: int = Field(256, gt=0)
@@ -142,7 +139,9 @@ def train(
     optimizer = _optimizer(config, model)
     step = restore_checkpoint(run, model, optimizer)
     settings = ExampleSettings(
-        episodes_per_batch=config.episodes_per_batch, think_share=config.think_share
+        episodes_per_batch=config.episodes_per_batch,
+        think_share=config.think_share,
+        question_share=config.question_share,
     )
     settings = replace(settings, **(changes or {}))
     sampler = ExampleSampler(
@@ -227,12 +226,15 @@ def batch_loss(
     numbers = model.number_logits(answers)
     # Over the whole vocabulary: that nothing but a number comes there is learned too.
     chosen = model.number_logits(answers.log_softmax(-1))
-    number_loss = -(batch.number_labels * chosen).sum(-1).mean()
+    asked = (batch.number_labels.sum(-1) > 0).float()
+    n_asked = asked.sum().clamp(min=1)
+    number_loss = -(batch.number_labels * chosen).sum() / n_asked
     targets = batch.labels[:, 1:]
     wanted = targets != -100
     text_loss = nn.functional.cross_entropy(logits[:, :-1][wanted].float(), targets[wanted])
     values = torch.arange(-100, 101, dtype=torch.float32)
-    mae = ((numbers.softmax(-1) - batch.number_labels) @ values).abs().mean()
+    errors = ((numbers.softmax(-1) - batch.number_labels) @ values).abs()
+    mae = (errors * asked).sum() / n_asked
     parts = {"number_loss": number_loss.item(), "text_loss": text_loss.item(), "mae": mae.item()}
     return text_loss + number_weight * number_loss, parts
 
@@ -310,6 +312,8 @@ def _corpus(episodes: Sequence[TrainingEpisode], seed: int) -> Iterator[str]:
             yield write_reasoning(
                 episode.task, episode.facts[0], previous, episode.facts[t], before, now, rng
             )
+        for question in ask_about(episode, 2, rng):
+            yield f"{question.with_choices} {question.reply}".lower()
 
 
 def save_checkpoint(run: Run, step: int, model: nn.Module, optimizer: Trainer) -> None:

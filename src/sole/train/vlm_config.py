@@ -87,6 +87,8 @@ class VlmSftConfig(VlmConfig):
     """AdamW's decoupled weight decay."""
     think_share: float = Field(0.5, ge=0, le=1)
     """Share of examples with reasoning."""
+    question_share: float = Field(0.15, ge=0, le=1)
+    """Share of those that ask about space and time instead of progress."""
     max_tokens: int | None = Field(None, gt=0)
     """Refuse a longer example; none is ever cut."""
     workers: int = Field(0, ge=0)

@@ -16,8 +16,9 @@ import numpy as np
 from sole.data.episode import VIEW_NAMES
 from sole.errors import ConfigError
 from sole.protocol.composite import Geometry, compose
-from sole.protocol.prompt import SOLE_R1, write_messages, write_reply
-from sole.train.examples import Example, ExampleSampler, ExampleSettings, TrainingEpisode
+from sole.protocol.prompt import SOLE_R1, write_messages
+from sole.train.episodes import TrainingEpisode
+from sole.train.examples import Example, ExampleSampler, ExampleSettings
 from sole.train.verify import Known
 
 _SOURCE_DRAW = 7  # keeps the draw of a source apart from those inside it
@@ -95,15 +96,21 @@ class VlmExamples:
         first, previous, current = moments
         assert first is not None
         assert current is not None
-        messages = write_messages(
-            SOLE_R1, example.task, tuple(first), example.known.stated,
-            previous_shown=previous is not None,
-        )  # fmt: skip
-        reply = write_reply(example.reasoning, round(example.progress))
+        messages = _messages(example, tuple(first), previous is not None)
+        reply = example.reply
         picture = compose(first, previous, current, self._geometry)
         return VlmExample(
             picture, messages, reply, bool(example.reasoning), example.task, example.known
         )
+
+
+def _messages(example: Example, views: Sequence[str], previous_shown: bool) -> list[dict[str, Any]]:
+    if example.question is None:
+        return write_messages(
+            SOLE_R1, example.task, views, example.known.stated, previous_shown=previous_shown
+        )
+    content = [{"type": "image"}, {"type": "text", "text": example.question.with_choices}]
+    return [{"role": "user", "content": content}]
 
 
 def shares(weights: Sequence[float], n_episodes: Sequence[int]) -> list[float]:

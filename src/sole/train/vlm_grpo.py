@@ -68,7 +68,7 @@ def train(config: VlmRlvrConfig) -> Path:
     check_run_dir(config.run_dir, config, "sole rlvr", FREE)
     refuse_held_out_data(config.data)
     state = PartialState(cpu=config.device == "cpu")
-    examples, n_moments, kept_px = load_examples(config, think_share=0.0)
+    examples, n_moments, kept_px = load_examples(config, think_share=0.0, question_share=0.0)
     network = open_network(config)
     make_collator(config, network, examples, kept_px)([{"index": 0}])  # checks tokens and features
     run, checkpoint = begin_together(config, {"n_moments": n_moments, "steps": config.steps})

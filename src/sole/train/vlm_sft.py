@@ -21,7 +21,8 @@ from sole.errors import ConfigError, ModelError
 from sole.models.hf.network import Network
 from sole.protocol.composite import GEOMETRIES
 from sole.run import Run
-from sole.train.examples import ExampleSettings, TrainingEpisode, keep_on_disk, prepare
+from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
+from sole.train.examples import ExampleSettings
 from sole.train.run_dir import check_run_dir, refuse_held_out_data
 from sole.train.vlm_collate import Collator, count_features, layouts
 from sole.train.vlm_config import VlmConfig, VlmSftConfig
@@ -65,7 +66,7 @@ def train(config: VlmSftConfig) -> Path:
     check_run_dir(config.run_dir, config, "sole sft", FREE)
     refuse_held_out_data(config.data)
     state = PartialState(cpu=config.device == "cpu")
-    examples, n_moments, kept_px = load_examples(config, config.think_share)
+    examples, n_moments, kept_px = load_examples(config, config.think_share, config.question_share)
     network = open_network(config)
     collator = make_collator(config, network, examples, kept_px)
     steps = config.steps or math.ceil(config.epochs * n_moments / config.batch_size)
@@ -137,7 +138,9 @@ def need_trl() -> None:
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
 
 
-def load_examples(config: VlmConfig, think_share: float) -> tuple[VlmExamples, int, int]:
+def load_examples(
+    config: VlmConfig, think_share: float, question_share: float
+) -> tuple[VlmExamples, int, int]:
     """Read every data set.
 
     Returns:
@@ -160,6 +163,7 @@ def load_examples(config: VlmConfig, think_share: float) -> tuple[VlmExamples, i
         episodes_per_batch=1,
         moments_per_episode=1,
         think_share=think_share,
+        question_share=question_share,
         max_shift_px=round(_SHIFT_SHARE * kept_px),
         from_zero_share=config.from_zero_share,
         unstated_share=config.unstated_share,

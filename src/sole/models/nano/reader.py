@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -167,5 +168,15 @@ def prompt_text(tokenizer, task: str, previous_progress: int | None, n_image_tok
     nano knows lower-case words only, so the instruction is lowered.
     """
     messages = write_messages(NANO, task.lower(), _ROWS, previous_progress)
+    return _expanded(tokenizer, messages, n_image_tokens)
+
+
+def question_text(tokenizer, text: str, n_image_tokens: int) -> str:  # noqa: ANN001
+    """The same for any other question about two pictures, the first and the current one."""
+    content = [{"type": "image"}, {"type": "text", "text": text.lower()}]
+    return _expanded(tokenizer, [{"role": "user", "content": content}], n_image_tokens)
+
+
+def _expanded(tokenizer, messages: list[dict[str, Any]], n_image_tokens: int) -> str:  # noqa: ANN001
     text = tokenizer.apply_chat_template(messages, tokenize=False)
     return text.replace(IMAGE, IMAGE * n_image_tokens)
