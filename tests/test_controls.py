@@ -1,10 +1,15 @@
 """Control videos: what they are made of, and that they tell honest judges from clever ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sole.data.episode import Episode, EpisodeScore, StepScore, Truth, make_example_episode
 from sole.evals.controls import control_metrics, control_videos, other_sentences, paraphrase
+from sole.evals.jumps import cut_clip, jump_cuts
 from sole.evals.labelled import judge
 from sole.evals.process import process_metrics
 from sole.evals.quality import QualityConfig, measure
@@ -47,7 +52,7 @@ def test_the_oracle_passes_every_control():
     oracle = found(Oracle())
     assert oracle["shuffled_spearman"] == pytest.approx(1.0)
     assert oracle["rewind_kendall"] == pytest.approx(1.0)
-    assert oracle["vroc_expert"] == pytest.approx(-1.0)
+    assert oracle["voc_reversed"] == pytest.approx(-1.0)
     assert oracle["confusion_gap"] == 100.0
     for name in ("static_rise", "tail_rise", "speed_shift", "jitter_shift"):
         assert oracle[name] == 0.0
@@ -111,3 +116,94 @@ def test_headline_of_nothing_measured_is_not_a_number():
 def test_a_curve_that_stands_still_is_all_stagnation():
     assert process_metrics([0, 0, 0])["prm_str"] == 1.0
     assert process_metrics([0, 50, 100])["prm_ppl"] == pytest.approx(1.0)
+
+
+# ---- jump cuts -------------------------------------------------------------------------------
+
+LONG = np.minimum(np.linspace(0, 104, 21), 100).astype(np.float32)
+
+
+class _Says:
+    """A judge that says what a function of the episode says."""
+
+    def __init__(self, say):
+        self._say = say
+
+    def score(self, episodes):
+        said = [self._say(e) for e in episodes]
+        return [EpisodeScore(tuple(StepScore(float(v)) for v in curve), "says") for curve in said]
+
+
+def followed_by(model, curve=LONG) -> float:
+    episode = _with_truth(expert("do a", "fake/a"), curve)
+    sees_truth = isinstance(model, _Says)
+
+    def score(videos):
+        return model.score(videos) if sees_truth else judge(model, videos, 4, "x")
+
+    return control_metrics(score, [episode])["fake/a"]["anchoring_follow"]
+
+
+def _with_truth(episode: Episode, curve) -> Episode:
+    true = np.asarray(curve, np.float32)
+    views = make_example_episode(len(true), 16).views
+    return replace(episode, views=views, truth=Truth(true, true >= 100), actions=None, proprio=None)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-20, 100), min_size=3, max_size=40))
+def test_every_cut_jumps_by_more_than_thirty_points_for_two_frames_after_three(values):
+    true = np.array(values)
+    cuts = jump_cuts(true)
+    assert len(cuts) <= 4
+    assert len(set(cuts)) == len(cuts)
+    for cut in cuts:
+        seen = true[cut.after : cut.after + 2] - true[cut.before]
+        assert cut.before >= 2
+        assert cut.after != cut.before + 1
+        assert len(seen) == 2
+        assert np.all(seen > 30) or np.all(seen < -30)
+
+
+def test_an_expert_has_two_cuts_each_way_at_different_places():
+    cuts = jump_cuts(LONG)
+    signs = [np.sign(LONG[c.after] - LONG[c.before]) for c in cuts]
+    assert signs == [1, 1, -1, -1]
+    assert len({c.before for c in cuts}) == 4
+
+
+def test_a_clip_holds_the_frames_around_the_cut_and_gives_no_ramp_a_steep_rise():
+    forward = _with_truth(EXPERTS[0], LONG)
+    for cut in jump_cuts(LONG):
+        true = cut_clip(forward, cut).truth.true_progress
+        around = [*LONG[: cut.before + 1], *LONG[cut.after : cut.after + 2]]
+        np.testing.assert_array_equal(true[: cut.before + 3], around)
+        assert len(true) == (26 if cut.after > cut.before else cut.before + 3)
+
+
+def test_the_truth_follows_every_jump_and_those_that_do_not_look_follow_none():
+    assert followed_by(Oracle()) == 1.0
+    assert [followed_by(Constant(c)) for c in (0, 35, 50, 100)] == [0.0] * 4
+    assert followed_by(_Says(lambda e: np.arange(e.n_frames))) == 0.0
+    assert followed_by(Ramp()) == 0.0
+
+
+def test_a_judge_may_be_late_by_one_frame_but_not_by_two():
+    def late(by):
+        return _Says(lambda e: np.roll(e.truth.true_progress, by) * (np.arange(e.n_frames) >= by))
+
+    assert followed_by(late(1)) == 1.0
+    assert followed_by(late(2)) == 0.0
+
+
+def test_an_expert_that_jumps_nowhere_has_no_anchoring():
+    short = _with_truth(EXPERTS[0], [0, 80, 100])
+    found = control_metrics(lambda videos: judge(Oracle(), videos, 4, "x"), [short])
+    assert "anchoring_follow" not in found["fake/a"]
+
+
+def test_paraphrases_of_every_suite_are_known():
+    for name, sentence in (("robosuite/Lift", "x"), ("maniskill/PushCube", "x")):
+        assert paraphrase(expert(sentence, name)) not in (None, sentence)
+    assert paraphrase(expert("x", "worlds/drawer-close")) is None
+    assert paraphrase(expert("x", "")) is None

@@ -56,16 +56,16 @@ def test_oracle_is_perfect():
     assert row.mean("mae")[0] == 0.0
     assert row.pooled["auc"] == 1.0
     assert row.mean("falling_f1")[0] == 1.0
-    assert row.mean("vroc_expert")[0] == pytest.approx(-1.0)
+    assert row.mean("voc_reversed")[0] == pytest.approx(-1.0)
     assert row.mean("static_rise")[0] == 0.0
-    assert row.mean("wrong_instruction_drop")[0] == 100.0
+    assert row.mean("instruction_gap")[0] == 100.0
 
 
 def test_ramp_wins_voc_and_is_exposed_by_the_static_video():
     row = measure(Ramp(), EPISODES, config(model="ramp"))
     assert row.mean("voc_expert")[0] == pytest.approx(1.0)
     assert row.mean("voc_static")[0] == pytest.approx(1.0)
-    assert row.mean("vroc_expert")[0] == pytest.approx(1.0)
+    assert row.mean("voc_reversed")[0] == pytest.approx(1.0)
     assert row.pooled["auc"] == 0.5
     assert row.mean("falling_f1")[0] == 0.0
 
@@ -193,7 +193,7 @@ def test_last_frame_auc_sees_what_was_undone():
 
 def test_one_task_has_no_other_sentence_and_no_interval_over_tasks():
     row = measure(Ramp(), EPISODES[:2], config())
-    assert math.isnan(row.mean("wrong_instruction_drop")[0])
+    assert math.isnan(row.mean("instruction_gap")[0])
     assert math.isnan(row.mean("mae")[1])
 
 

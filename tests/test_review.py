@@ -110,6 +110,14 @@ def saved(place, true, judged, done=False):
 # ---- reading ---------------------------------------------------------------------------------
 
 
+def test_older_results_are_read_under_the_names_of_today(measured):
+    whole = measured.read_text().replace("voc_reversed", "vroc_expert")
+    measured.write_text(whole.replace("instruction_gap", "wrong_instruction_drop"))
+    row = read_result(measured).rows[0]
+    assert set(row.summary) == {*UNITS, *STEPWISE}
+    assert all("voc_reversed" in found for found in row.per_task.values())
+
+
 def test_a_result_is_read_back_as_it_was_written(measured):
     result = read_result(measured)
     whole = json.loads(measured.read_text())

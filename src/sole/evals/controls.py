@@ -1,7 +1,8 @@
 """Videos that are made of one expert episode to find out what a judge looks at, and what they show.
 
 A judge that counts frames, likes movement or ignores the sentence does well on clean experts. Here
-the same episode is frozen, reversed, shuffled, rewound, slowed, shaken and told to be another task.
+the same episode is frozen, reversed, shuffled, rewound, slowed, shaken, cut and told to be another
+task.
 Definitions of the metrics: docs/metrics.md.
 """
 
@@ -14,8 +15,9 @@ import numpy as np
 
 from sole.data.episode import Episode, EpisodeScore, Truth
 from sole.evals import metrics
+from sole.evals.jumps import cut_clip, follows, jump_cuts
 from sole.evals.per_episode import first_success, held, succeeds
-from sole.sims.metaworld_tasks import TASKS
+from sole.sims.registry import SUITES
 
 #: Judges plain episodes in order; a progress bar may show the name.
 Judge = Callable[[Sequence[Episode]], list[EpisodeScore]]
@@ -70,6 +72,8 @@ def control_videos(episode: Episode, sentences: Mapping[str, str]) -> dict[str, 
     for percent in _REWOUND:
         back = np.arange(last, last - max(round(last * percent / 100), 1) - 1, -1)
         videos[f"rewound{percent}"] = episode.subset(np.concatenate([times, back[1:]]))
+    for k, cut in enumerate(jump_cuts(_true(forward))):
+        videos[f"jump{k}"] = cut_clip(forward, cut)
     if sentence := paraphrase(episode):
         videos["paraphrase"] = replace(forward, task=sentence)
     for k, other in enumerate(other_sentences(episode, sentences)):
@@ -85,7 +89,7 @@ def _read(videos: Mapping[str, Episode], curves: Curves) -> dict[str, float]:
         "voc_static": abs(metrics.voc(np.round(still, 1))),
         "static_drift": metrics.drift(still),
         "static_rise": metrics.rise(still),
-        "vroc_expert": metrics.vroc(curves["reversed"]),
+        "voc_reversed": metrics.vroc(curves["reversed"]),
         "shuffled_spearman": _against_truth(videos["shuffled"], curves["shuffled"]),
         "tail_rise": metrics.rise(curves["tail"][-_TAIL_FRAMES - 1 :]),
         "speed_shift": float(np.mean([abs(curves[n][-1] - final) for n in ("slow", "fast")])),
@@ -96,22 +100,37 @@ def _read(videos: Mapping[str, Episode], curves: Curves) -> dict[str, float]:
     }
     if "paraphrase" in curves:
         found["paraphrase_shift"] = abs(float(curves["paraphrase"][-1]) - final)
+    if followed := _followed(videos, curves):
+        found["anchoring_follow"] = float(np.mean(followed))
     others = [float(curve[-1]) for name, curve in curves.items() if name.startswith("other")]
     if others:
-        found["wrong_instruction_drop"] = final - others[0]
+        found["instruction_gap"] = final - others[0]
         found["confusion_gap"] = final - float(np.mean(others))
     return found
 
 
+def _followed(videos: Mapping[str, Episode], curves: Curves) -> list[bool]:
+    """Whether the judge goes along, for each jump cut."""
+    cuts = jump_cuts(_true(videos["forward"]))
+    names = [f"jump{k}" for k in range(len(cuts))]
+    return [
+        follows(cut.before, _true(videos[name]), curves[name])
+        for cut, name in zip(cuts, names, strict=True)
+    ]
+
+
 def _against_truth(episode: Episode, curve: np.ndarray) -> float:
+    return metrics.spearman(curve, _true(episode))
+
+
+def _true(episode: Episode) -> np.ndarray:
     assert episode.truth is not None
-    return metrics.spearman(curve, episode.truth.true_progress)
+    return episode.truth.true_progress
 
 
 def _frozen_tail(forward: Episode) -> Episode:
     """The way to two fifths of the task, and then the same picture again and again."""
-    assert forward.truth is not None
-    stop = int(np.argmax(forward.truth.true_progress >= _TAIL_FROM_PERCENT))
+    stop = int(np.argmax(_true(forward) >= _TAIL_FROM_PERCENT))
     return forward.subset(np.concatenate([np.arange(stop + 1), np.full(_TAIL_FRAMES, stop)]))
 
 
@@ -135,7 +154,7 @@ def _moved(frame: np.ndarray, down: int, right: int) -> np.ndarray:
 def paraphrase(episode: Episode) -> str | None:
     """Another sentence for the same task, where the suite has one."""
     suite, _, name = episode.env_name.partition("/")
-    known = TASKS.get(name) if suite == "metaworld" else None
+    known = SUITES[suite].tasks.get(name) if suite in SUITES else None
     wordings = (known.sentence, *known.paraphrases) if known else ()
     return next((w for w in wordings if w != episode.task), None)
 

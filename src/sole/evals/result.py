@@ -18,13 +18,14 @@ from sole.evals.figures import Figure
 UNITS = {
     "headline": ("", 2),
     "spearman": ("", 2), "pearson": ("", 2), "mae": ("points", 1), "voc_expert": ("", 2),
-    "vroc_expert": ("", 2), "auc": ("", 2), "auc_max": ("", 2), "auc_last": ("", 2),
+    "voc_reversed": ("", 2), "auc": ("", 2), "auc_max": ("", 2), "auc_last": ("", 2),
     "auc_task": ("", 2), "falling_f1": ("", 2), "rising_f1": ("", 2),
     "bias_success": ("points", 1), "bias_failure": ("points", 1),
     "voc_static": ("", 2), "static_drift": ("points", 1), "static_rise": ("points", 1),
     "shuffled_spearman": ("", 2), "tail_rise": ("points", 1), "rewind_kendall": ("", 2),
     "speed_shift": ("points", 1), "jitter_shift": ("points", 1), "paraphrase_shift": ("points", 1),
-    "wrong_instruction_drop": ("points", 1), "confusion_gap": ("points", 1),
+    "instruction_gap": ("points", 1), "confusion_gap": ("points", 1),
+    "anchoring_follow": ("share", 2),
     "kendall_last": ("", 2), "kendall_mean": ("", 2), "ranking_accuracy": ("", 2),
     "success_fail_gap": ("points", 1), "auprc": ("", 2), "fpr_at_recall90": ("share", 2),
     "prm_mp": ("", 2), "prm_mc50": ("share", 2), "prm_ppl": ("", 2), "prm_cra": ("", 3),
@@ -82,7 +83,7 @@ class Row:
         mean over tasks. A ramp in time has no AUC, a constant no order: both have 0.
         """
         parts = [task for task in self.per_task.values() if not math.isnan(_of(task, "spearman"))]
-        if not parts or all(math.isnan(_of(task, "vroc_expert")) for task in parts):
+        if not parts or all(math.isnan(_of(task, "voc_reversed")) for task in parts):
             return math.nan, math.nan, math.nan
         places = np.arange(len(parts))
 
@@ -116,7 +117,7 @@ def trust(tasks: Sequence[Mapping[str, float]]) -> float:
     """The headline of some tasks' metrics, in [0, 1]; see :meth:`Row.headline`.
 
     Example:
-        >>> trust([{"auc_task": 1.0, "spearman": 1.0, "vroc_expert": -1.0, "static_rise": 0.0}])
+        >>> trust([{"auc_task": 1.0, "spearman": 1.0, "voc_reversed": -1.0, "static_rise": 0.0}])
         1.0
     """
 
@@ -127,7 +128,7 @@ def trust(tasks: Sequence[Mapping[str, float]]) -> float:
     factors = (
         2 * mean("auc_task") - 1,
         mean("spearman"),
-        (1 - mean("vroc_expert")) / 2,
+        (1 - mean("voc_reversed")) / 2,
         1 - mean("static_rise") / 100,
     )
     return float(np.prod(np.clip(factors, 0.0, 1.0)) ** 0.25)

@@ -31,7 +31,7 @@ COLUMNS = (
     ("headline", "headline", "0.00"), ("auc_task", "AUC in a task", "0.00"),
     ("auc", "AUC", "0.00"), ("fpr_at_recall90", "FPR at recall 0.9", "0.00"),
     ("spearman", "Spearman", "0.00"), ("mae", "MAE", "0.0"), ("voc_expert", "VOC", "0.00"),
-    ("vroc_expert", "reversed", "0.00"), ("static_rise", "static rise", "0.0"),
+    ("voc_reversed", "reversed", "0.00"), ("static_rise", "static rise", "0.0"),
     ("falling_f1", "Falling F1", "0.00"), ("confusion_gap", "confusion gap", "0.0"),
 )  # fmt: skip
 WORDS = (

@@ -146,7 +146,7 @@ def _headline(a: SavedRow, b: SavedRow) -> Difference:
         for task, found in a.per_task.items()
         if _has(found, "spearman") and _has(b.per_task.get(task, {}), "spearman")
     ]
-    if not all(any(_has(pair[k], "vroc_expert") for pair in pairs) for k in (0, 1)):
+    if not all(any(_has(pair[k], "voc_reversed") for pair in pairs) for k in (0, 1)):
         return Difference("headline", math.nan, math.nan, math.nan, math.nan, 0)
 
     def of_drawn(drawn: np.ndarray) -> float:

@@ -20,7 +20,8 @@ _NEEDED = (
     "judged_last", "judged_max", "judged_top5", "mae", "true_progress", "judged_progress",
 )  # fmt: skip
 
-
+#: Metrics that older results have under another name.
+_RENAMED = {"vroc_expert": "voc_reversed", "wrong_instruction_drop": "instruction_gap"}
 #: Percent points by which a truth may differ that was written as float32.
 _SAME_TRUTH = 0.01
 
@@ -161,7 +162,7 @@ def _read_table(path: Path, model_ids: Sequence[str]) -> list[list[dict[str, Any
 
 def _row(row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> SavedRow:
     summary = {
-        name: (_number(v["value"]), _number(v["low"]), _number(v["high"]))
+        _RENAMED.get(name, name): (_number(v["value"]), _number(v["low"]), _number(v["high"]))
         for name, v in row["summary"].items()
     }
     return SavedRow(
@@ -186,7 +187,7 @@ def _episode(place: int, line: Mapping[str, Any]) -> SavedEpisode:
 
 
 def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _number(value) for name, value in found.items()}
+    return {_RENAMED.get(name, name): _number(value) for name, value in found.items()}
 
 
 def _number(value: float | None) -> float:
