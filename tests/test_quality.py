@@ -229,6 +229,29 @@ def test_collected_episodes_are_read_back_instead_of_simulated(tmp_path, monkeyp
         np.testing.assert_array_equal(one.views["wrist"], two.views["wrist"])
 
 
+def test_a_task_without_an_expert_is_filmed_with_policies_that_need_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "collect_episode", fake_collect)
+    names = ["fake/a", "robosuite/NutAssemblyRound"]
+    made = collection.collect(names, 3, 5, tmp_path, 6)
+    assert [e.policy for e in made] == ["expert", "noisy", "expert_then_random", *["random"] * 3]
+    assert len({e.seed for e in made[3:]}) == 3
+    with pytest.raises(ConfigError, match=r"AssemblyRound has no scripted expert.*random"):
+        collection.collect(names, 1, 5, tmp_path, 6, policies=("expert", "undo"))
+
+
+def test_tasks_without_a_successful_expert_are_named_and_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(collection, "collect_episode", fake_collect)
+    argv = ["--tasks", "robosuite/NutAssemblyRound", "robosuite/PickPlaceCereal", "--n-frames", "6",
+            "--model", "ramp", "--no-controls", "--episodes-per-task", "2", "--json"]  # fmt: skip
+    assert main(["eval", "quality", *argv, "--cache", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "2 of 2 tasks have no scripted expert" in said.err
+    assert "no control videos, in 2 of 2 tasks: fake/NutAssemblyRound" in said.err
+    summary = json.loads(said.out)["rows"][0]["summary"]
+    assert summary["mae"]["value"] == pytest.approx(47.5)
+    assert summary["voc_reversed"]["value"] is None
+
+
 def test_damaged_cache_and_unknown_policy_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "collect_episode", fake_collect)
     collection.collect(["fake/a"], 1, 5, tmp_path, 6)

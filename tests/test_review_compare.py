@@ -15,6 +15,7 @@ from test_review import evaluated, measured, saved  # noqa: F401
 from sole.cli import main
 from sole.errors import ConfigError
 from sole.evals import metrics
+from sole.evals.figures import load_figures
 from sole.evals.result import UNITS
 from sole.review.paired import (
     STATISTICS,
@@ -153,6 +154,33 @@ def test_the_table_and_the_page_show_every_metric(measured, capsys):  # noqa: F8
     assert all(f"<td>{name}" in text for name in UNITS)
     assert 'class="num marked"' in text
     assert "fake/a, undo, seed 1: A " in text
+
+
+def test_gains_are_recorded_positive_where_b_is_better(measured, tmp_path, capsys):  # noqa: F811
+    file = tmp_path / "f.json"
+    argv = ["--row-b", "oracle", "--figures", file, "--prefix", "rlvr"]
+    said = compare(capsys, measured, measured, *argv)["metrics"]
+    figures = load_figures(file)
+    assert set(figures) == {"rlvr.mae_gain", "rlvr.falling_f1_gain"}
+    mae, falling = figures["rlvr.mae_gain"], figures["rlvr.falling_f1_gain"]
+    assert mae["value"] == pytest.approx(said["mae"]["a"], abs=1e-5)
+    assert [mae["low"], mae["high"]] == pytest.approx(
+        [-said["mae"]["high"], -said["mae"]["low"]], abs=1e-5
+    )
+    assert falling["value"] == pytest.approx(said["falling_f1"]["difference"], abs=1e-5)
+    assert 0 < falling["low"] <= falling["value"] <= falling["high"]
+    assert (mae["unit"], falling["unit"]) == ("points", "")
+    assert mae["command"].startswith("sole report compare ")
+
+
+@pytest.mark.parametrize("name", ["bias_success", "mea"])
+def test_only_metrics_with_a_direction_are_recorded(measured, tmp_path, capsys, name):  # noqa: F811
+    file = tmp_path / "f.json"
+    argv = ["report", "compare", str(measured), str(measured), "--figures", str(file)]
+    assert main([*argv, "--record", "mae", name]) == 2
+    message = capsys.readouterr().err
+    assert f"is called {name}; there are: headline, spearman" in message
+    assert not file.exists()
 
 
 def test_an_unknown_row_is_bad_input(measured, capsys):  # noqa: F811

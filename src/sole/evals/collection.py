@@ -11,7 +11,8 @@ from sole.data.cache import get_episode, put_episode
 from sole.data.episode import Episode
 from sole.errors import ConfigError, DataError
 from sole.synth import policies as synth_policies
-from sole.synth.collect import collect_episode
+from sole.synth.collect import close_simulators, collect_episode
+from sole.synth.plan import has_expert
 
 #: Policies of the evaluation, in turn: two experts in ten, the rest goes wrong in different ways.
 POLICIES = (
@@ -34,10 +35,11 @@ def collect(
     Episode k of every task has seed ``seed + k``. Dev and test tasks are in no training set; on
     training tasks a layout could in principle have been trained on, since training seeds are drawn
     at random from the same 2**31 numbers. The cache knows nothing of the simulators' code: delete
-    it when that has changed.
+    it when that has changed. Of a task without a scripted expert only those policies are filmed
+    that need none.
 
     Raises:
-        ConfigError: If a policy is unknown.
+        ConfigError: If a policy is unknown, or if none can be filmed without an expert.
         DataError: If a cached episode is damaged.
     """
     if unknown := sorted(set(policies) - set(synth_policies.POLICIES)):
@@ -46,16 +48,31 @@ def collect(
         )
     if not policies:
         raise ConfigError("policies: expected at least one, got none")
+    possible = {name: _possible(name, policies) for name in env_names}
     cache.mkdir(parents=True, exist_ok=True)
     episodes = []
-    with progress_bar("collecting", total=len(env_names) * per_task) as advance:
-        for env_name in env_names:
+    with progress_bar("collecting", total=len(possible) * per_task) as advance:
+        for env_name, chosen in possible.items():
+            close_simulators(keep=env_name)
             for k in range(per_task):
-                policy = policies[k % len(policies)]
+                policy = chosen[k % len(chosen)]
                 name = f"{env_name.replace('/', '-')}-{policy}-{seed + k}-{n_frames}.npz"
                 episodes.append(_episode(cache / name, env_name, policy, seed + k, n_frames))
                 advance(1)
     return episodes
+
+
+def _possible(env_name: str, policies: Sequence[str]) -> list[str]:
+    """Those of the policies that can be filmed in this task."""
+    if has_expert(env_name):
+        return list(policies)
+    found = [name for name in policies if name in synth_policies.WITHOUT_EXPERT]
+    if not found:
+        raise ConfigError(
+            f"{env_name} has no scripted expert, which {', '.join(policies)} need; add one of "
+            f"--policies {' '.join(synth_policies.WITHOUT_EXPERT)}"
+        )
+    return found
 
 
 def _episode(path: Path, env_name: str, policy: str, seed: int, n_frames: int) -> Episode:

@@ -10,7 +10,7 @@ import tyro
 from pydantic import Field
 
 from sole.config import Config
-from sole.console import progress_bar
+from sole.console import progress_bar, stderr
 from sole.data.episode import Episode, EpisodeScore
 from sole.data.lerobot import read_episodes
 from sole.errors import ConfigError, DataError
@@ -20,6 +20,8 @@ from sole.rewarders.calibrated import Calibrated
 from sole.rewarders.controls import Oracle
 from sole.rewarders.load import load_reward_model
 from sole.sims.registry import task_names
+from sole.synth.plan import has_expert
+from sole.synth.policies import WITHOUT_EXPERT
 
 
 class LabelledConfig(Config):
@@ -72,6 +74,12 @@ def labelled_episodes(config: LabelledConfig, split: str) -> list[Episode]:
     )
     if not names:
         raise ConfigError(f"suite {config.suite!r} has no tasks in split {split!r}")
+    if n_without := sum(not has_expert(name) for name in names):
+        stderr.print(
+            f"{n_without} of {len(names)} tasks have no scripted expert: of their policies only "
+            f"{', '.join(WITHOUT_EXPERT)} is filmed",
+            soft_wrap=True,
+        )
     return collect(
         names,
         config.episodes_per_task,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sole.config import parse_config
-from sole.console import stdout
+from sole.console import stderr, stdout
 from sole.data.episode import Episode, EpisodeScore
 from sole.errors import ConfigError
 from sole.evals import metrics
@@ -104,7 +104,20 @@ def run_quality(argv: Sequence[str]) -> int:
     models |= _competitors(config)
     episodes = labelled_episodes(config, config.split)
     rows = {name: measure(model, episodes, config) for name, model in models.items()}
+    _say_uncontrolled(rows[""])
     return _report(config, rows, argv)
+
+
+def _say_uncontrolled(row: Row) -> None:
+    """A task without control videos is missing from their means; nobody should have to guess."""
+    without = [task for task, found in row.per_task.items() if "voc_reversed" not in found]
+    if without:
+        stderr.print(
+            f"no expert succeeds, so no control videos, in {len(without)} of {len(row.per_task)} "
+            f"tasks: {', '.join(without[:4])}{', ...' if len(without) > 4 else ''}",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _controls(config: QualityConfig) -> tuple[str, ...]:

@@ -14,10 +14,13 @@ from rich.table import Table
 
 from sole.config import Config, parse_config
 from sole.console import stderr, stdout
+from sole.errors import ConfigError
+from sole.evals.figures import Figure, record_figures
 from sole.evals.output import finite
 from sole.evals.result import UNITS
 from sole.report.outputs import OutputFiles, check_output
 from sole.review.compare_page import CAUTION, compare_page, signed_text
+from sole.review.meanings import MEANINGS
 from sole.review.paired import Difference, check_same_episodes, differences
 from sole.review.pieces import interval_text, value_text
 from sole.review.saved import SavedRow, read_result
@@ -37,6 +40,12 @@ class CompareConfig(Config):
     """The same of B.json."""
     html: Path | None = None
     """Also write a page (.html) that needs nothing beside it."""
+    figures: Path | None = None
+    """Record by how much B is better than A in this figures file, as PREFIX.METRIC_gain."""
+    prefix: str = "compare"
+    """Name of the figures, for example rlvr."""
+    record: tuple[str, ...] = ("mae", "falling_f1")
+    """Which metrics are recorded."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
 
@@ -46,6 +55,7 @@ def run_compare(argv: Sequence[str]) -> int:
     config = parse_config(CompareConfig, argv, "sole report compare", presets=False)
     if config.html:
         check_output("--html", config.html, (".html", ".htm"), ())
+    _check_record(config.record)
     a, b = read_result(config.a).row(config.row_a), read_result(config.b).row(config.row_b)
     check_same_episodes(a, b, (f"A ({config.a})", f"B ({config.b})"))
     found = differences(a, b)
@@ -53,11 +63,33 @@ def run_compare(argv: Sequence[str]) -> int:
         with OutputFiles() as files:
             write_atomically(files.temporary(config.html), compare_page(a, b, found))
         stderr.print(f"wrote {config.html}", markup=False, soft_wrap=True)
+    if config.figures:
+        command = " ".join(["sole report compare", *argv])
+        record_figures(config.figures, gains(found, config.record, config.prefix), command)
     if config.print_json:
         sys.stdout.write(json.dumps(as_json(config, a, b, found), allow_nan=False) + "\n")
     else:
         stdout.print(_table(a, b, found))
     return 0
+
+
+def _check_record(names: Sequence[str]) -> None:
+    known = [name for name in UNITS if MEANINGS[name][0] in {"up", "down"}]
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(
+            f"--record: no metric with a better direction is called {', '.join(unknown)}; there "
+            f"are: {', '.join(known)}"
+        )
+
+
+def gains(found: Sequence[Difference], names: Sequence[str], prefix: str) -> list[Figure]:
+    """Figures ``PREFIX.METRIC_gain`` of the named metrics: positive where B is better than A."""
+    return [
+        Figure(f"{prefix}.{one.name}_gain", value, UNITS[one.name][0], low, high)
+        for one in found
+        if one.name in names
+        for value, low, high in [one.gain()]
+    ]
 
 
 def as_json(

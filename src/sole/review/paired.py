@@ -59,6 +59,23 @@ class Difference:
             return "differs"
         return "better" if (self.value > 0) == (better == "up") else "worse"
 
+    def gain(self) -> tuple[float, float, float]:
+        """By how much B is better than A, with its interval; negative where B is worse.
+
+        Raises:
+            ConfigError: If no direction of the metric is better.
+
+        Example:
+            >>> Difference("mae", 30.0, 20.0, -12.0, -8.0, 5).gain()
+            (10.0, 8.0, 12.0)
+        """
+        better = MEANINGS[self.name][0]
+        if better == "up":
+            return self.value, self.low, self.high
+        if better == "down":
+            return -self.value, -self.high, -self.low
+        raise ConfigError(f"{self.name}: has no better direction, so nothing is gained or lost")
+
 
 def check_same_episodes(a: SavedRow, b: SavedRow, names: tuple[str, str]) -> None:
     """Refuse results that are not about the same episodes.

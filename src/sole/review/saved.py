@@ -162,7 +162,11 @@ def _read_table(path: Path, model_ids: Sequence[str]) -> list[list[dict[str, Any
 
 def _row(row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> SavedRow:
     summary = {
-        _RENAMED.get(name, name): (_number(v["value"]), _number(v["low"]), _number(v["high"]))
+        _RENAMED.get(str(name), str(name)): (
+            _number(v["value"]),
+            _number(v["low"]),
+            _number(v["high"]),
+        )
         for name, v in row["summary"].items()
     }
     return SavedRow(

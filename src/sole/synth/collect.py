@@ -74,10 +74,14 @@ def collect_truth(
     return _truth([env.truth() for _ in _acted(env, policy, seed, n_frames, options)])
 
 
-def close_simulators() -> None:
-    """Free the simulators that are kept for further episodes of their tasks; LIBERO's are large."""
-    while _MADE:
-        _MADE.popitem()[1].close()
+def close_simulators(keep: str = "") -> None:
+    """Free the simulators that are kept for further episodes of their tasks; LIBERO's are large.
+
+    Args:
+        keep: Full name of a task whose simulator stays.
+    """
+    for key in [key for key in _MADE if key[0] != keep]:
+        _MADE.pop(key).close()
 
 
 def _acted(

@@ -91,7 +91,8 @@ def expand_tasks(patterns: Sequence[str]) -> tuple[str, ...]:
 def has_expert(full_name: str) -> bool:
     """Whether a task's suite has a scripted expert for it."""
     suite, _, name = full_name.partition("/")
-    return getattr(SUITES[suite].tasks.get(name), "expert", True)
+    known = SUITES[suite].tasks.get(name) if suite in SUITES else None
+    return getattr(known, "expert", True)
 
 
 def plan_jobs(

@@ -205,6 +205,8 @@ POLICIES: dict[str, tuple[Policy, float]] = {
     "freeze": (freeze, 0.01),
 }
 
+#: Kinds that never ask for the scripted expert; all that a task without one can be filmed with.
+WITHOUT_EXPERT = ("random",)
 #: The same for kinds that only a :class:`Contrary` environment can act out.
 CONTRARY_POLICIES: dict[str, tuple[Policy, float]] = {
     "wrong_object": (wrong_object, 0.12),
