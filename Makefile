@@ -14,7 +14,7 @@ APT := libosmesa6 libegl1 libgl1-mesa-dri libgles2 libgl1 ffmpeg
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install system demo check test test-all test-suites bench docs nano trust ablations clean
+.PHONY: help install system demo check test test-all test-suites heldout bench docs nano trust ablations clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -112,12 +112,24 @@ test-all: $(STAMP) system ## the slow tests too (wheel, training, learning runs)
 
 # Robosuite, ManiSkill and LIBERO live in a venv of their own: they bring 4 GB.
 SUITES_VENV ?= .venv-suites
-test-suites: system ## install robosuite, ManiSkill and LIBERO into one venv and test them
+SUITES_STAMP := $(SUITES_VENV)/.installed
+$(SUITES_STAMP): pyproject.toml constraints.txt constraints-suites.txt
 	@test -x $(SUITES_VENV)/bin/python || $(PYTHON) -m venv $(SUITES_VENV)
 	$(SUITES_VENV)/bin/python -m pip install -q torch==2.13.0
 	$(SUITES_VENV)/bin/python -m pip install -q -c constraints.txt -c constraints-suites.txt \
 	  -e ".[metaworld,robosuite,maniskill,libero]" pytest pytest-timeout hypothesis
+	@touch $@
+
+test-suites: $(SUITES_STAMP) system ## install robosuite, ManiSkill and LIBERO into one venv and test them
 	$(SUITES_VENV)/bin/python -m pytest -q -p no:cacheprovider -W default -m suites tests/test_suite_*.py
+
+# Suite and frames of an episode: robosuite's tasks take up to eight seconds. LIBERO has no experts.
+HELD_OUT := robosuite:61 maniskill:26 libero:26
+heldout: $(SUITES_STAMP) system ## nano on the held-out tasks of these three suites (over an hour)
+	for held in $(HELD_OUT); do suite=$${held%:*}; \
+	  $(SUITES_VENV)/bin/sole eval quality --suite $$suite --split test --n-frames $${held#*:} \
+	    --episodes-per-task 8 --cache $(CACHE) --prefix heldout.$$suite \
+	    --out runs/heldout/$$suite.json --figures docs/figures.json || exit 1; done
 
 bench: $(STAMP) system ## what a judgement costs on this machine
 	$(BIN)/sole eval cost

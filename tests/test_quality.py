@@ -94,6 +94,9 @@ def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
     names = {entry["name"] for entry in json.loads(figures.read_text())}
     assert {"t.spearman", "t.ramp.voc_static", "t.random.auc"} <= names
     assert {"t.constant.mae", "t.oracle.headline"} <= names
+    asked = ("auc", "mae", "voc_expert", "voc_static", "voc_reversed", "instruction_gap",
+             "paraphrase_shift", "anchoring_follow")  # fmt: skip
+    assert {f"t.{name}" for name in asked} <= names
     called = {"random", "ramp", "static", "oracle"}  # the model's own row is a random walk too
     assert {f"t.headline.{name}" for name in called} <= names
     assert len(json.loads(out.read_text())["rows"]) == 5
