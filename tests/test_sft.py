@@ -220,6 +220,16 @@ def test_a_run_goes_on_though_a_setting_has_been_added_since_it_began(tmp_path):
         check_run_dir(tmp_path, config.model_copy(update={"weight_decay": 0.5}), "sole sft", ())
 
 
+def test_a_run_from_before_there_were_questions_is_not_continued_with_some(tmp_path):
+    config = SftConfig(data=(), run_dir=tmp_path)
+    begun = config.model_dump(mode="json")
+    del begun["question_share"]
+    (tmp_path / "config.json").write_text(json.dumps(begun))
+    with pytest.raises(ConfigError, match="another question_share"):
+        check_run_dir(tmp_path, config, "sole sft", ())
+    check_run_dir(tmp_path, config.model_copy(update={"question_share": 0.0}), "sole sft", ())
+
+
 def _losses(folder: Path) -> list:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [(line["step"], line["number_loss"], line["text_loss"]) for line in lines[-1:]]

@@ -13,13 +13,16 @@ from sole.synth.augment import refuse_held_out_rows
 #: What a run that was killed in its first moments may have left.
 _BEFORE_CONFIG = {"checkpoints", ".config.json.tmp"}
 
+#: What a run did that was begun before these settings existed, where it is not today's default.
+_ABSENT = {"question_share": 0.0}
+
 
 def check_run_dir(folder: Path, config: Config, verb: str, free: Collection[str]) -> None:
     """Refuse, before anything is written, a folder that holds another run than this one.
 
     Opening a run's folder cuts off its metrics behind the last checkpoint, so the folder of another
     verb, or of other settings, would lose what it holds. A setting that did not exist when the run
-    began counts as having its default.
+    began counts as having its default, or what such runs did.
 
     Args:
         folder: Of the run.
@@ -42,7 +45,7 @@ def check_run_dir(folder: Path, config: Config, verb: str, free: Collection[str]
     if not required <= set(begun) <= set(asked):
         raise ConfigError(f"run_dir {folder}: holds no run of {verb}; choose another")
     defaults = type(config).model_validate({k: asked[k] for k in required}).model_dump(mode="json")
-    begun = {**defaults, **begun}
+    begun = {**defaults, **{k: v for k, v in _ABSENT.items() if k in defaults}, **begun}
     changed = sorted(name for name in asked if name not in free and begun[name] != asked[name])
     if changed:
         raise ConfigError(

@@ -297,7 +297,11 @@ def _tokenizer(config: SftConfig, run: Run, episodes: Sequence[TrainingEpisode])
 
     folder = config.init or run.folder / "tokenizer"
     if config.init is None and not (folder / "tokenizer.json").exists():
-        train_tokenizer(_corpus(episodes, config.seed), config.vocab_size).save_pretrained(folder)
+        corpus = itertools.chain(
+            _corpus(episodes, config.seed),
+            _asked(episodes, config.seed) if config.question_share else (),
+        )
+        train_tokenizer(corpus, config.vocab_size).save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -312,6 +316,12 @@ def _corpus(episodes: Sequence[TrainingEpisode], seed: int) -> Iterator[str]:
             yield write_reasoning(
                 episode.task, episode.facts[0], previous, episode.facts[t], before, now, rng
             )
+
+
+def _asked(episodes: Sequence[TrainingEpisode], seed: int) -> Iterator[str]:
+    """The same of questions about space and time."""
+    rng = np.random.default_rng([seed, 1])
+    for episode in episodes:
         for question in ask_about(episode, 2, rng):
             yield f"{question.with_choices} {question.reply}".lower()
 
