@@ -9,6 +9,7 @@ import torch
 from fake_env import LeakyEnv, PointEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from scipy.stats import permutation_test
 
 from sole.config import parse_config
@@ -155,6 +156,19 @@ def test_while_only_the_critic_learns_the_policy_stays(kind, tmp_path):
     assert not np.array_equal(made.decide(states, explore=False)[1], before)
 
 
+@pytest.mark.parametrize("kind", [Residual, Whole])
+def test_the_critic_alone_learns_of_a_policy_that_never_moved(kind, tmp_path):
+    made, _, states = improver(kind, tmp_path)
+    decisions = np.zeros((20, 2), np.float32)
+    made.agent.store_steps(made.seen(states[:21]), decisions, np.ones(20, np.float32))
+    sac = made.agent.sac
+    weight = sac.log_ent_coef.item()
+    made.learn(critic_only=True)
+    assert not sac.actor.optimizer.state  # not a single step was taken
+    assert not sac.ent_coef_optimizer.state
+    assert sac.log_ent_coef.item() == weight
+
+
 def judge(**settings) -> Judge:
     return Judge(Nearness(0.0), form="tri", discount=0.9, **settings)
 
@@ -223,6 +237,10 @@ def lines(folder):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def last_checkpoint(folder):
+    return sorted((folder / "runs" / "fake.point" / "seed0" / "checkpoints").glob("step_*"))[-1]
+
+
 @pytest.mark.parametrize("variant", ["residual", "whole"])
 def test_a_refinement_runs_from_clone_to_result(tmp_path, variant):
     run = config(tmp_path, variant=variant)
@@ -233,6 +251,19 @@ def test_a_refinement_runs_from_clone_to_result(tmp_path, variant):
     assert kinds == ["clone", "iteration", "iteration", "iteration", "after"]
 
 
+def test_the_experts_stored_actions_are_those_that_moved_the_point(tmp_path):
+    run = config(tmp_path, variant="whole", iterations=1, expert_noise=0.4, expert_episodes=2)
+    refine(run, "fake/point", 0, points(), Nearness(0.0))
+    with np.load(last_checkpoint(tmp_path) / "buffer.npz") as buffer:
+        now, then = buffer["observations/"][:20, 0], buffer["next_observations/"][:20, 0]
+        actions = buffer["actions/"][:20, 0]
+    with np.load(last_checkpoint(tmp_path) / "scaling.npz") as scaling:
+        moved = ((then - now) * scaling["deviation"])[:, :2]
+        inside = (then * scaling["deviation"] + scaling["mean"])[:, :2].max(1) < 0.999
+    assert inside.sum() > 10
+    np.testing.assert_allclose(moved[inside], 0.15 * actions[inside], atol=1e-3)
+
+
 def test_a_finished_refinement_is_not_run_again(tmp_path):
     first = refine(config(tmp_path), "fake/point", 0, points(), Nearness(0.0))
     assert refine(config(tmp_path), "fake/point", 0, [], Constant(0.0)) == first
@@ -240,7 +271,8 @@ def test_a_finished_refinement_is_not_run_again(tmp_path):
         refine(config(tmp_path, gamma=0.9), "fake/point", 0, [], Constant(0.0))
 
 
-def test_a_killed_refinement_ends_like_an_unbroken_one(tmp_path):
+@pytest.mark.parametrize("variant", ["residual", "whole"])
+def test_a_killed_refinement_ends_like_an_unbroken_one(tmp_path, variant):
     class Power(Nearness):
         n_started = 0
 
@@ -250,11 +282,16 @@ def test_a_killed_refinement_ends_like_an_unbroken_one(tmp_path):
                 raise KeyboardInterrupt
             return super().start(task)
 
-    whole = refine(config(tmp_path / "a"), "fake/point", 0, points(), Nearness(0.0))
+    def run(name, judged_by):
+        settings = config(tmp_path / name, variant=variant, anchor=1.0)
+        return refine(settings, "fake/point", 0, points(), judged_by)
+
+    whole = run("a", Nearness(0.0))
     with pytest.raises(KeyboardInterrupt):
-        refine(config(tmp_path / "b"), "fake/point", 0, points(), Power(0.0))
-    broken = refine(config(tmp_path / "b"), "fake/point", 0, points(), Nearness(0.0))
-    assert broken == whole
+        run("b", Power(0.0))
+    assert run("b", Nearness(0.0)) == whole
+    one, other = (load_file(last_checkpoint(tmp_path / k) / "policy.safetensors") for k in "ab")
+    assert all(torch.equal(one[name], other[name]) for name in one)
     timed = [
         [{k: v for k, v in m.items() if not k.endswith(("wall_s", "_seconds"))} for m in ls]
         for ls in (lines(tmp_path / "a"), lines(tmp_path / "b"))

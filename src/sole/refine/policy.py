@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import nn
 
+from sole.checkpoint import load_optimizer, save_optimizer
 from sole.refine.cloning import ClonedPolicy
 from sole.refine.config import RefineConfig
 from sole.rl.agent import SacAgent
@@ -18,6 +22,7 @@ from sole.rl.agent import SacAgent
 _ENTROPY = "auto_0.02"
 #: Logarithm of the deviation with which the whole variant begins to explore.
 _LOG_DEVIATION = -2.0
+_CLONING_FILE = "optimizer_cloning.safetensors"
 
 
 class Improver(Protocol):
@@ -43,6 +48,14 @@ class Improver(Protocol):
 
     def learn(self, *, critic_only: bool) -> None:
         """One iteration's gradient steps."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write all that learning needs to go on."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Put back what :meth:`save` wrote."""
         ...
 
 
@@ -86,6 +99,14 @@ class Residual:
     def learn(self, *, critic_only: bool) -> None:
         """SAC's own training; the clone is not touched."""
         _learn(self.agent, self._config.updates, critic_only=critic_only)
+
+    def save(self, folder: Path) -> None:
+        """The agent; the clone is made anew from the same episodes."""
+        self.agent.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Put back what :meth:`save` wrote."""
+        self.agent.load(folder)
 
 
 class Whole:
@@ -147,6 +168,16 @@ class Whole:
             loss.backward()
             self._cloning.step()
 
+    def save(self, folder: Path) -> None:
+        """The agent, and the optimiser of the cloning steps."""
+        self.agent.save(folder)
+        save_optimizer(folder / _CLONING_FILE, self._cloning)
+
+    def load(self, folder: Path) -> None:
+        """Put back what :meth:`save` wrote."""
+        self.agent.load(folder)
+        load_optimizer(folder / _CLONING_FILE, self._cloning)
+
 
 def make_improver(
     config: RefineConfig,
@@ -180,12 +211,32 @@ def _make_sac(
 
 
 def _learn(agent: SacAgent, n_updates: int, *, critic_only: bool) -> None:
-    """SB3's training; for the critic alone, the actor is put back afterwards."""
-    actor = _actor(agent)
-    before = {name: value.clone() for name, value in actor.state_dict().items()}
-    agent.learn(n_updates)
-    if critic_only:
-        actor.load_state_dict(before)
+    """SB3's training, of all or of the critic alone."""
+    if not critic_only:
+        agent.learn(n_updates)
+        return
+    with _frozen_policy(agent):
+        agent.learn(n_updates)
+
+
+@contextmanager
+def _frozen_policy(agent: SacAgent) -> Iterator[None]:
+    """SB3 trains actor and entropy weight with the critic; in here neither moves for good.
+
+    The critic's targets follow the actor, so it is held still, not put back afterwards.
+    """
+    weight, optimizer = agent.sac.log_ent_coef, agent.sac.ent_coef_optimizer
+    assert weight is not None
+    assert optimizer is not None
+    value, state = weight.detach().clone(), deepcopy(optimizer.state_dict())
+    actor = _actor(agent).requires_grad_(False)
+    try:
+        yield
+    finally:
+        actor.requires_grad_(True)
+        with torch.no_grad():
+            weight.copy_(value)
+        optimizer.load_state_dict(state)
 
 
 def _actor(agent: SacAgent) -> Any:

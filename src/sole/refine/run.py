@@ -28,7 +28,7 @@ from sole.rl.closed_loop import Decide, LiveEpisode, play
 from sole.rl.completion import CompletionGuard, look_again
 from sole.rl.envs import has_truth
 from sole.rl.judge import Judge
-from sole.run import Run, write_atomically
+from sole.run import Run, check_model, write_atomically
 from sole.sims.base import TaskEnv
 
 RESULT_FILE = "result.json"
@@ -74,6 +74,7 @@ def refine(
     """
     folder = config.out / "runs" / task.replace("/", ".") / f"seed{seed}"
     _check_continued(folder, config)
+    check_model(folder, model.model_id)
     if (folder / RESULT_FILE).exists():
         return Refined(**json.loads((folder / RESULT_FILE).read_text())["refined"])
     if not has_truth(envs[0]):
@@ -135,7 +136,7 @@ class _Refinement:
         done = self.run_.resume_step
         self.run_.cut_metrics(done or -1)  # without a checkpoint everything is done again
         if done:
-            improver.agent.load(self.run_.checkpoints()[-1])
+            improver.load(self.run_.checkpoints()[-1])
         else:
             before = self._evaluate(_clone_alone(base))
             self.run_.log(0, kind="clone", true_success=float(np.mean(before)), error=error,
@@ -146,7 +147,7 @@ class _Refinement:
             last = iteration + 1 == self.config.iterations
             if last or (iteration + 1) % self.config.checkpoint_every == 0:
                 with self.run_.checkpoint(iteration + 1) as folder:
-                    improver.agent.save(folder)
+                    improver.save(folder)
         after = self._evaluate(partial(improver.decide, explore=False))
         return self._result(demos, after)
 
@@ -196,11 +197,12 @@ class _Refinement:
         return CompletionGuard(config.completion_at, config.completion_in_a_row, look)
 
     def _store_expert(self, improver: Improver, demos: Sequence[LiveEpisode]) -> None:
+        """Consequences belong to what was carried out, noise included, not to what was meant."""
         if not self.config.keep_expert:
             return
         for demo in demos:
             states = np.stack(demo.observations[:-1])
-            demo.decisions = list(improver.decisions_for(states, np.stack(demo.decisions)))
+            demo.decisions = list(improver.decisions_for(states, np.stack(demo.actions)))
             self._store(improver, demo)
 
     def _store(self, improver: Improver, episode: LiveEpisode) -> bool:

@@ -40,6 +40,7 @@ class LiveEpisode:
         seed: Of its layout.
         observations: One more than decisions.
         decisions: What the learner decided.
+        actions: What was carried out for each; noise, say, makes them differ.
         frames: Indices of the judged moments.
         steps: What was said of them.
         completed: It ended because it was judged complete.
@@ -50,6 +51,7 @@ class LiveEpisode:
     seed: int
     observations: list[np.ndarray] = field(default_factory=list)
     decisions: list[np.ndarray] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
     steps: list[StepScore] = field(default_factory=list)
     completed: bool = False
@@ -131,6 +133,7 @@ class _Loop:
         decisions, actions = self.decide(seen)
         for k, decision, action in zip(running, decisions, actions, strict=True):
             self.episodes[k].decisions.append(np.asarray(decision, np.float32))
+            self.episodes[k].actions.append(np.asarray(action, np.float32))
             self.episodes[k].observations.append(self.envs[k].step(action)[0])
 
     def _look(self, t: int) -> None:
