@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sole import __version__
+from sole.errors import ConfigError, DataError
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -52,9 +53,9 @@ class Run:
         self.folder = folder
         self.resuming = (folder / "config.json").exists()
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        if not self.resuming:
-            write_atomically(folder / "config.json", config.model_dump_json(indent=2))
+        if not self.resuming:  # config.json comes last: where it lies, data.json does too
             write_atomically(folder / "data.json", json.dumps(dict(data or {}), indent=2))
+            write_atomically(folder / "config.json", config.model_dump_json(indent=2))
         write_atomically(folder / "machine.json", json.dumps(_machine(), indent=2))
         write_atomically(folder / "git.json", json.dumps(git_state(), indent=2))
 
@@ -99,6 +100,43 @@ class Run:
         """The step of the newest checkpoint, 0 when there is none."""
         found = self.checkpoints()
         return int(found[-1].name.removeprefix("step_")) if found else 0
+
+
+def stored_model(folder: Path, *, file: str = "data.json", key: str = "reward_model") -> str | None:
+    """The ``model_id`` of the reward model that a run was begun with; None before it was begun.
+
+    Raises:
+        DataError: If the record of it is missing or damaged.
+    """
+    if not (folder / "config.json").exists():
+        return None
+    try:
+        return str(json.loads((folder / file).read_text())[key])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder / file}: does not say which reward model judged this run ({error!r}); "
+            "delete the run, or choose another folder"
+        ) from error
+
+
+def check_model(folder: Path, model_id: str, **record: str) -> None:
+    """Refuse to go on with a run whose rewards another model gave: a name may get new weights.
+
+    Args:
+        folder: Of the run; one that was not begun is fine.
+        model_id: Of the reward model that would judge now.
+        record: Where the id is stored, see :func:`stored_model`.
+
+    Raises:
+        ConfigError: If the run was begun with another one.
+        DataError: If the folder does not say with which.
+    """
+    was = stored_model(folder, **record)
+    if was not in (None, model_id):
+        raise ConfigError(
+            f"run {folder}: was judged by {was}, and the reward model is now {model_id}; choose "
+            "another folder for the new one, or name the folder of the old weights"
+        )
 
 
 def _machine() -> dict[str, Any]:
