@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sole.bench import command, on_ray, plan, pool
+from sole.bench import command, on_ray, plan, pool, weights
 from sole.bench.compare import compare
 from sole.bench.config import RlBenchConfig
 from sole.bench.outcome import Outcome, read_outcome
-from sole.bench.show import bench_figures, reward_table
+from sole.bench.show import bench_figures, left_out, reward_table
 from sole.bench.statistics import interquartile_mean, mean_score, stratified_interval
 from sole.bench.verdict import is_hacked, verdict_of
 from sole.config import load_preset, parse_config
@@ -44,7 +45,8 @@ def eval_line(episode: int, true: float, judged: float) -> dict:
     return {
         "step": 50 * episode, "kind": "eval", "episode": episode, "true_success": true,
         "judged_success": judged, "held_success": true, "true_progress_final": 100 * true,
-        "judged_progress_final": 100 * judged, "evaluate_seconds": 1000.0,
+        "judged_progress_final": 100 * judged, "evaluate_seconds": 700.0,
+        "evaluate_reward_model_seconds": 300.0,
     }  # fmt: skip
 
 
@@ -56,12 +58,14 @@ def episodes_line(episode: int) -> dict:
     }  # fmt: skip
 
 
-def finish(run, evals=((4, 0.5, 0.6), (8, 1.0, 0.9))) -> None:
+def finish(run, evals=((4, 0.5, 0.6), (8, 1.0, 0.9)), model=None) -> None:
     """Leave what a finished run leaves, without running it."""
     (run.run_dir / "checkpoints" / "step_00000008").mkdir(parents=True, exist_ok=True)
     lines = [m for e in evals for m in (episodes_line(e[0]), eval_line(*e))]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (run.run_dir / "metrics.jsonl").write_text(text)
+    (run.run_dir / "config.json").write_text(run.model_dump_json())
+    (run.run_dir / "data.json").write_text(json.dumps({"reward_model": model or run.reward}))
     result = {"config": run.model_dump(mode="json"), "last_evaluation": lines[-1]}
     write_atomically(run.run_dir / "result.json", json.dumps(result))
 
@@ -214,7 +218,8 @@ def test_outcome_counts_training_minutes_without_evaluations(tmp_path):
     finish(run, evals=((4, 0.1, 0.2), (8, 0.6, 0.9)))
     outcome, points = read_outcome(run)
     assert (outcome.minutes, outcome.minutes_to_50, outcome.steps_to_50) == (2.0, 2.0, 400)
-    assert outcome.score_share == pytest.approx(0.25)
+    assert outcome.wall_s == pytest.approx(2 * 60 + 2 * 1000)
+    assert outcome.scoring_s == pytest.approx(2 * 15 + 2 * 300)
     assert [p.minutes for p in points] == [1.0, 2.0]
     assert (outcome.dropped, outcome.reward_model_calls, outcome.hacked) == (2, 80, False)
 
@@ -231,12 +236,19 @@ def test_a_task_without_truth_cannot_be_compared(tmp_path):
 def outcome(task: str, reward: str, seed: int, true: float, judged: float) -> Outcome:
     return Outcome(
         task, reward, seed, "sac", "state", "level", 8, 400, true, true, judged, 0.0, 0.0, true,
-        judged, true, None, None, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 80, 0, is_hacked(judged, true),
+        judged, true, None, None, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 80, 0,
+        is_hacked(judged, true),
     )  # fmt: skip
 
 
+def rows_of(outcomes, **planned: int):
+    """Compared as a sweep that has them all, unless it is said how many were planned."""
+    counts = Counter(o.reward for o in outcomes)
+    return compare(outcomes, planned or counts)
+
+
 def test_comparison_takes_the_oracle_as_reference():
-    rows = compare(
+    rows = rows_of(
         [outcome("s/a", "nano", k, 0.1 * k, 0.2) for k in range(2)]
         + [outcome("s/b", "nano", k, 0.0, 0.9) for k in range(2)]
         + [outcome("s/c", "nano", 0, 0.0, 0.1)]
@@ -252,16 +264,80 @@ def test_comparison_takes_the_oracle_as_reference():
     assert nano.mean[1:] == (pytest.approx(0.0), pytest.approx(0.04))
 
 
-def test_figures_have_the_names_that_documents_quote():
-    rows = compare([outcome("s/a", "nano", 0, 0.7, 0.9), outcome("s/a", "oracle", 0, 1.0, 1.0)])
-    found = {f.name: f.value for f in bench_figures(rows, "mw17", headline=True)}
+def test_figures_have_the_names_that_documents_quote(tmp_path):
+    config = bench(
+        tmp_path, name="mw17", headline=("hacked_share", "minutes_to_50"), task_figures=True
+    )
+    rows = rows_of([outcome("s/a", "nano", 0, 0.7, 0.9), outcome("s/a", "oracle", 0, 1.0, 1.0)])
+    figures = bench_figures(rows, config)
+    found = {f.name: f.value for f in figures}
     assert found["rl.mw17.solved"] == found["rl.mw17.oracle_solved"] == 1
     assert found["rl.s.a.true_success"] == found["rl.mw17.mean_success"] == 0.7
-    assert {"rl.hacked_share", "rl.score_share_of_wall", "rl.minutes_to_50"} <= set(found)
-    assert len(found) == len(bench_figures(rows, "mw17", headline=True))
+    assert {"rl.hacked_share", "rl.minutes_to_50", "rl.mw17.score_share_of_wall"} <= set(found)
+    assert "rl.score_share_of_wall" not in found
+    assert len(found) == len(figures)
 
 
-def test_command_compares_what_is_there(tmp_path, capsys):
+def test_an_unfinished_reward_model_has_no_figures_and_gives_none_to_the_next(tmp_path):
+    config = bench(tmp_path, name="mw17", headline=("hacked_share",), task_figures=True)
+    oracle = [outcome("s/a", "oracle", k, 1.0, 1.0) for k in range(2)]
+    for nano in ([], [outcome("s/a", "nano", 0, 0.0, 0.9)]):
+        rows = rows_of(oracle + nano, nano=2, oracle=2)
+        names = {f.name for f in bench_figures(rows, config)}
+        assert all(name.startswith("rl.mw17.oracle_") for name in names)
+        assert {"rl.mw17.oracle_solved", "rl.mw17.oracle_n_planned"} <= names
+        assert "nano (" in (left_out(rows, config) or "")
+    whole = [*oracle, *(outcome("s/a", "nano", k, 0.0, 0.9) for k in range(2))]
+    rows = rows_of(whole, nano=2, oracle=2)
+    found = {f.name: f.value for f in bench_figures(rows, config)}
+    assert (found["rl.hacked_share"], found["rl.mw17.solved"]) == (1.0, 0)
+    assert left_out(rows, config) is None
+
+
+def test_the_order_of_reward_models_is_that_of_the_settings():
+    found = [outcome("s/a", "oracle", 0, 1.0, 1.0), outcome("s/a", "nano", 0, 0.0, 0.9)]
+    assert [row.reward for row in rows_of(found, nano=1, oracle=1).rewards] == ["nano", "oracle"]
+
+
+def test_no_two_presets_record_the_same_headline():
+    presets = [load_preset(p) for p in (Path(__file__).parents[1] / "presets").glob("bench-*.toml")]
+    taken = [name for preset in presets for name in preset.get("headline", ())]
+    assert sorted(taken) == ["hacked_share", "minutes_to_50", "score_share_of_wall"]
+    tasks = [task for p in presets if p.get("task_figures") for task in p["tasks"]]
+    assert len(tasks) == len(set(tasks)) == 23
+
+
+def test_runs_that_other_weights_have_judged_are_refused_under_the_same_name(tmp_path, monkeypatch):
+    loaded = []
+
+    def present(run):
+        loaded.append(run.reward)
+        return {"nano": "nano-new", "oracle": "oracle"}[run.reward]
+
+    monkeypatch.setattr(weights, "present_model", present)
+    runs = plan.plan_runs(bench(tmp_path))
+    weights.check_models(runs)
+    assert loaded == [], "nothing was begun, so nothing need be loaded"
+    for run in runs[:4]:
+        finish(run, model="nano-new" if run.reward == "nano" else None)
+    weights.check_models(runs)
+    assert loaded == ["nano", "oracle"]
+    finish(runs[4], model="nano-old")
+    flags = ["--tasks", *TASKS, "--rewards", "nano", "oracle", "--seeds", "2", "--episodes", "8"]
+    with pytest.raises(ConfigError, match="judged by nano-old, and the reward model is now nano-n"):
+        command.main(["rl", *flags, "--out", str(tmp_path), "--no-run"])
+
+
+def test_a_finished_run_that_does_not_say_what_judged_it_is_refused(tmp_path):
+    run = plan.plan_runs(bench(tmp_path))[0]
+    finish(run)
+    (run.run_dir / "data.json").unlink()
+    with pytest.raises(DataError, match="which reward model"):
+        weights.check_models([run])
+
+
+def test_command_compares_what_is_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(weights, "present_model", lambda run: run.reward)
     config = bench(tmp_path)
     for run in plan.plan_runs(config)[:5]:
         finish(run)
@@ -292,14 +368,13 @@ def test_preset_holds_the_17_test_tasks_and_is_valid(tmp_path):
     config = parse_config(RlBenchConfig, [str(path), "--out", str(tmp_path)], "sole bench rl")
     wanted = {n for n in task_names("test") if n.startswith("metaworld/")}
     assert set(config.tasks) == wanted
-    assert load_preset(path)["headline"] is True
     assert len(plan.plan_runs(config)) == 17 * 2 * 3
 
 
 def test_table_shows_the_interval(tmp_path):
-    rows = compare([outcome("s/a", "nano", k, 0.25 * k, 0.9) for k in range(4)])
+    rows = rows_of([outcome("s/a", "nano", k, 0.25 * k, 0.9) for k in range(4)], nano=6)
     cells = [next(iter(column.cells)) for column in reward_table(rows).columns]
-    assert cells[2] == "0/1"
+    assert cells[1:3] == ["4 of 6", "0/1"]
     assert "[" in str(cells[3])
 
 
@@ -415,6 +490,7 @@ def test_ray_that_is_not_installed_is_named_with_its_command(tmp_path, monkeypat
 
 def test_nothing_that_is_missing_needs_no_ray(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(weights, "present_model", lambda run: run.reward)
     for run in plan.plan_runs(bench(tmp_path)):
         finish(run)
     flags = ["--tasks", *TASKS, "--rewards", "nano", "oracle", "--seeds", "2", "--episodes", "8"]

@@ -108,7 +108,7 @@ def stored_model(folder: Path, *, file: str = "data.json", key: str = "reward_mo
     Raises:
         DataError: If the record of it is missing or damaged.
     """
-    if not (folder / "config.json").exists():
+    if not any((folder / name).exists() for name in ("config.json", "result.json")):
         return None
     try:
         return str(json.loads((folder / file).read_text())[key])

@@ -46,14 +46,18 @@ def run_rl(argv: Sequence[str]) -> int:
     config = parse_config(RlBenchConfig, argv, "sole bench rl")
     # Imported only now: the comparison needs numpy and pyarrow, its plots matplotlib.
     from sole.bench.plan import finished_as, plan_runs
+    from sole.bench.weights import check_models
 
     runs = plan_runs(config)
     _make_folder(config.out)
+    check_models(runs)
     failed = _run_missing(config) if config.run else 0
+    if config.run:
+        check_models(runs)  # the weights may have been replaced meanwhile
     finished = [run for run in runs if finished_as(run)]
     if not finished:
         raise DataError(f"{config.out}: none of {len(runs)} runs is finished; see their log.txt")
-    _report(config, len(runs), " ".join(["sole bench rl", *argv]))
+    _report(config, " ".join(["sole bench rl", *argv]))
     return 1 if failed else 0
 
 
@@ -86,27 +90,29 @@ def _run_missing(config: RlBenchConfig) -> int:
     return len(failures)
 
 
-def _report(config: RlBenchConfig, n_planned: int, command: str) -> None:
+def _report(config: RlBenchConfig, command: str) -> None:
     from sole.bench.compare import compare
     from sole.bench.outcome import read_outcome, write_outcomes
     from sole.bench.plan import finished_as, plan_runs
     from sole.bench.plots import write_plots
-    from sole.bench.show import bench_figures, show
+    from sole.bench.show import bench_figures, left_out, show
     from sole.evals.figures import record_figures
 
-    read = [read_outcome(run) for run in plan_runs(config) if finished_as(run)]
+    runs = plan_runs(config)
+    read = [read_outcome(run) for run in runs if finished_as(run)]
     outcomes = [outcome for outcome, _ in read]
     points = [point for _, curve in read for point in curve]
     write_outcomes(config.out, outcomes, points)
-    comparison = compare(outcomes)
-    result = {"n_planned": n_planned, **comparison.as_dict()}
+    comparison = compare(outcomes, {r: sum(x.reward == r for x in runs) for r in config.rewards})
+    result = {"n_planned": len(runs), **comparison.as_dict()}
     text = json.dumps(result, indent=1, allow_nan=False)
     write_atomically(config.out / "result.json", text + "\n")
     write_plots(config.out, comparison, points)
     if config.print_json:
         sys.stdout.write(text + "\n")
     else:
-        show(comparison, n_planned, config.out)
+        show(comparison, len(runs), config.out)
     if config.figures:
-        figures = bench_figures(comparison, config.name, headline=config.headline)
-        record_figures(config.figures, figures, command)
+        record_figures(config.figures, bench_figures(comparison, config), command)
+        if missing := left_out(comparison, config):
+            stderr.print(missing, markup=False, soft_wrap=True)

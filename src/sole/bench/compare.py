@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,11 +39,15 @@ class TaskRow:
 
 @dataclass(frozen=True)
 class RewardRow:
-    """One reward model over all its tasks; value, low and high where there is an interval."""
+    """One reward model over all its tasks; value, low and high where there is an interval.
+
+    ``n_runs`` are finished, of ``n_planned``.
+    """
 
     reward: str
     n_tasks: int
     n_runs: int
+    n_planned: int
     iqm: Interval
     mean: Interval
     n_solved: int
@@ -57,6 +61,11 @@ class RewardRow:
     def hacked_share(self) -> float:
         """Share of hacked runs."""
         return self.n_hacked / self.n_runs
+
+    @property
+    def complete(self) -> bool:
+        """Whether all planned runs are in: before that the numbers are of some of the tasks."""
+        return self.n_runs == self.n_planned
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,15 @@ class Comparison:
         }
 
 
-def compare(outcomes: Sequence[Outcome]) -> Comparison:
-    """Compare runs; rewards and tasks stay in the order in which they first come."""
-    rewards = list(dict.fromkeys(o.reward for o in outcomes))
+def compare(outcomes: Sequence[Outcome], planned: Mapping[str, int]) -> Comparison:
+    """Compare finished runs.
+
+    Args:
+        outcomes: Of the runs; tasks stay in the order in which they first come.
+        planned: Runs that each reward model is to have, in the order of the sweep's settings: which
+            run was finished first says nothing about which reward model is the one under test.
+    """
+    rewards = [r for r in planned if any(o.reward == r for o in outcomes)]
     tasks = list(dict.fromkeys(o.task for o in outcomes))
     oracle = {t: [o for o in outcomes if (o.task, o.reward) == (t, ORACLE)] for t in tasks}
     rows = [
@@ -94,7 +109,7 @@ def compare(outcomes: Sequence[Outcome]) -> Comparison:
     return Comparison(
         tuple(outcomes),
         tuple(rows),
-        tuple(_reward_row(r, outcomes, rows) for r in rewards),
+        tuple(_reward_row(r, outcomes, rows, planned[r]) for r in rewards),
     )
 
 
@@ -124,19 +139,21 @@ def _median_reached(values: Sequence[float | None]) -> float | None:
     return middle if math.isfinite(middle) else None
 
 
-def _reward_row(reward: str, outcomes: Sequence[Outcome], rows: Sequence[TaskRow]) -> RewardRow:
+def _reward_row(
+    reward: str, outcomes: Sequence[Outcome], rows: Sequence[TaskRow], n_planned: int
+) -> RewardRow:
     runs = [o for o in outcomes if o.reward == reward]
     mine = [row for row in rows if row.reward == reward]
     by_task = [[o.true_success for o in runs if o.task == row.task] for row in mine]
     everything = np.concatenate(by_task)
-    total_s = sum(60 * o.minutes for o in runs)
+    wall_s = sum(o.wall_s for o in runs)
     return RewardRow(
-        reward, len(mine), len(runs),
+        reward, len(mine), len(runs), n_planned,
         (float(interquartile_mean(everything)), *stratified_interval(by_task)),
         (float(mean_score(everything)), *stratified_interval(by_task, mean_score)),
         sum(row.true_success >= SOLVED_AT for row in mine),
         sum(o.hacked for o in runs),
-        sum(o.reward_model_s for o in runs) / total_s if total_s else 0.0,
+        sum(o.scoring_s for o in runs) / wall_s if wall_s else 0.0,
         float(np.mean([o.minutes for o in runs])),
         _median_reached([o.minutes_to_50 for o in runs]),
         {part: _mean_of([o.seconds_per_1000_steps[part] for o in runs]) for part in PARTS},

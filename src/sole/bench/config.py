@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
 
 from sole.config import Config
 
+Headline = Literal["hacked_share", "score_share_of_wall", "minutes_to_50"]
 #: Settings of ``sole rl`` that the benchmark sets itself.
 _OWN = frozenset({"env", "reward", "seed", "run_dir", "threads"})
 
@@ -47,9 +48,11 @@ class RlBenchConfig(Config):
     """Run what is missing; without it only what is there is compared."""
     name: str = Field("", pattern=r"^[a-z0-9_-]*$")
     """Middle part of the figures' names: rl.NAME.solved."""
-    headline: bool = False
-    """Also record rl.hacked_share, rl.score_share_of_wall, rl.minutes_to_50 and
-    rl.SUITE.TASK.true_success, without a NAME."""
+    headline: tuple[Headline, ...] = ()
+    """Figures of the first reward model that this sweep also records without the NAME, such as
+    rl.hacked_share. One sweep each: a later one would replace them."""
+    task_figures: bool = False
+    """Record rl.SUITE.TASK.true_success without the NAME."""
     figures: Path | None = None
     """Record the outcome in this figures file."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False

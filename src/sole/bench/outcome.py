@@ -13,7 +13,7 @@ from sole.bench.verdict import SOLVED_AT, is_hacked
 from sole.errors import DataError
 from sole.evals.output import write_table
 from sole.report.run_data import read_metrics
-from sole.rl.clock import PARTS
+from sole.rl.clock import EVALUATE_SCORE, PARTS
 from sole.rl.config import RlConfig
 
 
@@ -35,6 +35,8 @@ class Outcome:
         minutes: Training in all, without evaluations.
         sim_s, render_s, collect_s, reward_model_s, learn_s: Its parts; collect is what is left of
             acting.
+        evaluate_s, evaluate_reward_model_s: Evaluations, and the reward model's part of them; 0 for
+            a run of a version that did not time the part.
         reward_model_calls: Questions asked for rewards.
         dropped: Episodes given up because they could not be judged.
         hacked: Judged success >= 50 %, true success < 40 %.
@@ -64,6 +66,8 @@ class Outcome:
     collect_s: float
     reward_model_s: float
     learn_s: float
+    evaluate_s: float
+    evaluate_reward_model_s: float
     reward_model_calls: int
     dropped: int
     hacked: bool
@@ -80,9 +84,14 @@ class Outcome:
         return {part: 1000 * getattr(self, f"{part}_s") / steps for part in PARTS}
 
     @property
-    def score_share(self) -> float:
-        """Share of the training time that the reward model took."""
-        return self.reward_model_s / (60 * self.minutes) if self.minutes else 0.0
+    def wall_s(self) -> float:
+        """Training and evaluations; loading and the three films are not timed."""
+        return 60 * self.minutes + self.evaluate_s
+
+    @property
+    def scoring_s(self) -> float:
+        """What of it the reward model took."""
+        return self.reward_model_s + self.evaluate_reward_model_s
 
 
 @dataclass(frozen=True)
@@ -130,11 +139,20 @@ def read_outcome(run: RlConfig) -> tuple[Outcome, list[Point]]:
         minutes_to_50=reached.minutes if reached else None,
         minutes=sum(seconds.values()) / 60,
         **{f"{part}_s": value for part, value in seconds.items()},
+        **_evaluation_seconds(lines),
         reward_model_calls=int(rounds[-1]["reward_model_calls"]),
         dropped=int(_total(rounds, "dropped")),
         hacked=is_hacked(judged, last["true_success"]),
     )  # fmt: skip
     return outcome, points
+
+
+def _evaluation_seconds(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Evaluations in all, and their judging; both only where the judging was timed by itself."""
+    split = [line for line in lines if f"{EVALUATE_SCORE}_seconds" in line]
+    scoring_s = _total(split, f"{EVALUATE_SCORE}_seconds")
+    whole_s = scoring_s + _total(split, "evaluate_seconds")
+    return {"evaluate_s": whole_s, "evaluate_reward_model_s": scoring_s}
 
 
 def _total(lines: Sequence[Mapping[str, Any]], name: str) -> float:

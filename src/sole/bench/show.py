@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
 
 from sole.bench.compare import Comparison, Interval, RewardRow, TaskRow
+from sole.bench.config import RlBenchConfig
 from sole.console import stdout
 from sole.evals.figures import Figure
 from sole.rl.clock import PARTS
@@ -32,7 +34,7 @@ def reward_table(comparison: Comparison) -> Table:
         table.add_column(name, justify="right")
     for row in comparison.rewards:
         table.add_row(
-            row.reward, str(row.n_runs), f"{row.n_solved}/{row.n_tasks}",
+            row.reward, f"{row.n_runs} of {row.n_planned}", f"{row.n_solved}/{row.n_tasks}",
             _interval(row.iqm), _interval(row.mean), f"{row.n_hacked}/{row.n_runs}",
             f"{row.minutes:.1f}", _number(row.minutes_to_50, 1), f"{row.score_share:.0%}",
         )  # fmt: skip
@@ -81,31 +83,43 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def bench_figures(comparison: Comparison, name: str, *, headline: bool) -> list[Figure]:
-    """Figures ``rl.NAME.*`` of the first reward model, and of the others as ``rl.NAME.REWARD_*``.
+def bench_figures(comparison: Comparison, config: RlBenchConfig) -> list[Figure]:
+    """Figures ``rl.NAME.*`` of the reward model under test, of the others ``rl.NAME.REWARD_*``.
 
-    Args:
-        comparison: Of a sweep.
-        name: Of the benchmark; without one the figures are called ``rl.*``.
-        headline: Also the figures without a name.
+    A reward model whose planned runs are not all finished has none: they would be of the tasks that
+    happened to come first. Without a name the figures are called ``rl.*``.
     """
-    first, prefix = comparison.rewards[0], f"rl.{name}." if name else "rl."
-    figures = _of_reward(first, prefix)
-    for row in comparison.rewards[1:]:
-        figures += _of_reward(row, f"{prefix}{_plain(row.reward)}_")
-    places = ["rl."] if headline else [prefix]
-    for place in places:
-        figures += [
-            Figure(f"{place}{row.task.replace('/', '.')}.true_success", row.true_success, "share",
-                   row.lowest, row.highest)
-            for row in comparison.tasks if row.reward == first.reward
-        ]  # fmt: skip
-    if headline and name:
-        figures += [f for f in _of_reward(first, "rl.") if f.name.split(".")[1] in _HEADLINES]
-    return figures
+    prefix = f"rl.{config.name}." if config.name else "rl."
+    figures: list[Figure] = []
+    for row in comparison.rewards:
+        if not row.complete:
+            continue
+        if row.reward != config.rewards[0]:
+            figures += _of_reward(row, f"{prefix}{_plain(row.reward)}_")
+            continue
+        own = _of_reward(row, prefix)
+        headline = [f for f in own if f.name.removeprefix(prefix) in config.headline]
+        figures += own + [replace(f, name=f"rl.{f.name.removeprefix(prefix)}") for f in headline]
+        figures += _of_tasks(comparison, row.reward, "rl." if config.task_figures else prefix)
+    return list({figure.name: figure for figure in figures}.values())
 
 
-_HEADLINES = frozenset({"hacked_share", "score_share_of_wall", "minutes_to_50"})
+def left_out(comparison: Comparison, config: RlBenchConfig) -> str | None:
+    """Which reward models have no figures yet, and why; None when all have."""
+    rows = {row.reward: row for row in comparison.rewards}
+    short = [r for r in config.rewards if r not in rows or not rows[r].complete]
+    if not short:
+        return None
+    counts = [f"{r} ({rows[r].n_runs if r in rows else 0} runs finished)" for r in short]
+    return f"no figures are recorded of {', '.join(counts)}: all planned runs are needed"
+
+
+def _of_tasks(comparison: Comparison, reward: str, place: str) -> list[Figure]:
+    return [
+        Figure(f"{place}{row.task.replace('/', '.')}.true_success", row.true_success, "share",
+               row.lowest, row.highest)
+        for row in comparison.tasks if row.reward == reward
+    ]  # fmt: skip
 
 
 def _of_reward(row: RewardRow, prefix: str) -> list[Figure]:
@@ -113,6 +127,8 @@ def _of_reward(row: RewardRow, prefix: str) -> list[Figure]:
     return [
         Figure(f"{prefix}solved", row.n_solved, "tasks"),
         Figure(f"{prefix}n_tasks", row.n_tasks, "tasks"),
+        Figure(f"{prefix}n_runs", row.n_runs, "runs"),
+        Figure(f"{prefix}n_planned", row.n_planned, "runs"),
         Figure(f"{prefix}mean_success", row.mean[0], "share", row.mean[1], row.mean[2]),
         Figure(f"{prefix}iqm_success", row.iqm[0], "share", row.iqm[1], row.iqm[2]),
         Figure(f"{prefix}hacked_share", row.hacked_share, "share"),

@@ -16,7 +16,7 @@ from sole.console import progress_bar, stderr, stdout
 from sole.errors import ConfigError, DataError
 from sole.redteam.config import RedteamConfig
 from sole.rewarders.base import RewardModel
-from sole.run import write_atomically
+from sole.run import check_model, write_atomically
 from sole.sims.registry import task_names
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def run(
     rule = Rule(config.judged_from, config.true_below, config.min_gap, success_at(model, config))
     make = make or make_task
     plan = searches(config)
+    for search in plan:
+        check_model(search.folder(config.out), model.model_id, file="config.json", key="reward")
     with progress_bar("searching", total=len(plan)) as advance:
         for search in plan:
             run_search(search, config, Judge(model, privileged=privileged), make, advance)

@@ -10,6 +10,8 @@ from typing import Any
 
 #: Parts of a round; evaluations are the experimenter's own and no part of learning.
 PARTS = ("sim", "render", "collect", "reward_model", "learn")
+#: The reward model's part of an evaluation; ``evaluate`` is the rest of it.
+EVALUATE_SCORE = "evaluate_reward_model"
 
 
 @dataclass

@@ -24,7 +24,7 @@ from sole.errors import ConfigError
 from sole.rewarders.base import RewardModel
 from sole.rl.agent import reseed
 from sole.rl.choice import JudgedEvaluation, best_judged, has_plateaued
-from sole.rl.clock import PARTS, Clock, seconds_per_1000_steps
+from sole.rl.clock import EVALUATE_SCORE, PARTS, Clock, seconds_per_1000_steps
 from sole.rl.config import RlConfig
 from sole.rl.envs import Rollout, has_truth, observation_space, roll_out
 from sole.rl.eye import EyeView
@@ -32,7 +32,7 @@ from sole.rl.judge import Judge, Judgement
 from sole.rl.judging import CollectedRound, InBackground, InTurn, JudgedRound
 from sole.rl.make import make_agent, make_envs, make_model
 from sole.rl.record import eval_metrics, round_attempts, round_metrics, save_rollout
-from sole.run import Run
+from sole.run import Run, check_model
 from sole.sims.base import TaskEnv
 
 _EVAL_SEED, _CHOSEN_SEED = 10_000_000, 11_000_000
@@ -113,6 +113,7 @@ class _Training:
         self.see = EyeView(space, config.eye_grid) if config.observation == "eye" else None
         self.agent = make_agent(config, self.see.space if self.see else space, envs[0])
         _check_continued(config)
+        check_model(config.run_dir, self.judge.model.model_id)
         self.run_ = Run(
             config.run_dir, config, {"env": config.env, "reward_model": self.judge.model.model_id}
         )
@@ -284,12 +285,14 @@ class _Training:
         rollouts: list[Rollout] = []
         judged: list[Judgement] = []
         judge = replace(self.judge, failure="hold")  # a bad read must not end an evaluation
-        with self.clock.part("evaluate"):
-            for first in range(0, self.config.eval_episodes, self.config.n_envs):
-                count = min(self.config.n_envs, self.config.eval_episodes - first)
-                seeds = [first_seed + first + k for k in range(count)]
+        for first in range(0, self.config.eval_episodes, self.config.n_envs):
+            count = min(self.config.n_envs, self.config.eval_episodes - first)
+            seeds = [first_seed + first + k for k in range(count)]
+            with self.clock.part("evaluate"):
                 batch = self._roll_out(self.eval_envs, seeds, self._exploit)
-                rollouts, judged = rollouts + batch, judged + judge(batch)
+            with self.clock.part(EVALUATE_SCORE):
+                judged += judge(batch)
+            rollouts += batch
         at = self.config.judged_success_at
         values = {"episode": done, **notes, **eval_metrics(rollouts, judged, at)}
         if self.config.keep == "judged" and not notes:
