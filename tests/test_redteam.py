@@ -23,8 +23,7 @@ from sole.data.cache import get_episode
 from sole.data.episode import EpisodeScore, StepScore, make_facts
 from sole.data.scores import read_scores
 from sole.errors import ConfigError, DataError, SimError
-from sole.progress.calibrate import Calibration, MonotoneMap
-from sole.redteam.command import redteam_figures, run, show, success_at
+from sole.redteam.command import redteam_figures, run, show
 from sole.redteam.config import RedteamConfig, ReplayConfig
 from sole.redteam.exploit import (
     Curves,
@@ -38,7 +37,6 @@ from sole.redteam.motions import CrossEntropy, spread_knots
 from sole.redteam.replay import read_exploits, replay
 from sole.redteam.rounds import objective, save_round
 from sole.redteam.search import Budget, Search, budget_of, searches
-from sole.rewarders.calibrated import Calibrated
 from sole.rewarders.controls import Constant, Oracle, Ramp
 
 LAMP = "fake/lamp"
@@ -344,19 +342,6 @@ def test_what_was_found_can_be_counted_again_by_another_rule(tmp_path):
     assert again["n_episodes"] == before["n_episodes"]
     assert 0 < again["n_fooling"] < before["n_fooling"]
     assert all(one["judged"] >= 70 for one in again["saved"])
-
-
-def test_success_is_what_the_flag_says_or_else_the_calibration_or_else_a_half(tmp_path):
-    rising = MonotoneMap(x=(0.0, 1.0), y=(0.0, 1.0))
-    calibration = Calibration(
-        model_id="ramp", made_from="", signal="success_probability", success=rising,
-        progress=rising, success_threshold=0.8, wanted_fpr=0.1, fpr_bound=0.1, confidence=0.95,
-        n_failed=50, n_successful=10,
-    )  # fmt: skip
-    calibrated = Calibrated(Ramp(), calibration)
-    assert success_at(Ramp(), config(tmp_path)) == 0.5
-    assert success_at(calibrated, config(tmp_path)) == 0.8
-    assert success_at(calibrated, config(tmp_path, judged_success_at=0.3)) == 0.3
 
 
 def test_every_optimiser_attacks_every_task():

@@ -10,10 +10,10 @@ import pytest
 from sole.cli import main
 from sole.data.episode import Episode, EpisodeScore, StepScore, Truth, make_example_episode
 from sole.evals.attacks import ATTACKS
-from sole.evals.robustness import RobustnessConfig, effect, measure, success_at, verdicts
+from sole.evals.robustness import RobustnessConfig, effect, measure, verdicts
 from sole.progress.calibrate import Calibration, MonotoneMap
 from sole.rewarders.base import CostCounters
-from sole.rewarders.calibrated import Calibrated
+from sole.rewarders.calibrated import Calibrated, success_at
 from sole.rewarders.controls import Constant, Oracle, Ramp
 
 GREY = 100
@@ -130,9 +130,9 @@ def test_the_threshold_is_the_setting_then_the_calibrations_then_a_half():
         n_failed=40, n_successful=40,
     )  # fmt: skip
     calibrated = Calibrated(Ramp(), record)
-    assert success_at(calibrated, config(judged_success_at=0.3)) == 0.3
-    assert success_at(calibrated, config()) == 0.8
-    assert success_at(Ramp(), config()) == 0.5
+    assert success_at(calibrated, 0.3) == 0.3
+    assert success_at(calibrated, None) == 0.8
+    assert success_at(Ramp(), None) == 0.5
 
 
 @pytest.fixture

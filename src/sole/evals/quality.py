@@ -33,7 +33,7 @@ from sole.evals.per_episode import (
 from sole.evals.result import Row, result_figures, result_json, summary_table, task_table
 from sole.evals.stepwise import number_metrics, told, word_metrics
 from sole.rewarders.base import RewardModel
-from sole.rewarders.beside import UNCALIBRATED
+from sole.rewarders.beside import UNCALIBRATED, in_way
 from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
 
@@ -220,8 +220,7 @@ def _between(episodes: Sequence[Episode], curves: Sequence[np.ndarray]) -> dict[
 
 def _fast(model: RewardModel) -> RewardModel:
     """Controls are read without words: they measure numbers, and words cost ten times more."""
-    fast = getattr(model, "fast", None)
-    return fast() if fast else model
+    return in_way(model, "fast")
 
 
 def _pooled(

@@ -36,10 +36,9 @@ from sole.evals.per_episode import held, moves, succeeds, success_score
 from sole.evals.refilm import SIM_ATTACKS, Refilm, Take, can_refilm
 from sole.progress.calibrate import judged_success
 from sole.rewarders.base import RewardModel
-from sole.rewarders.calibrated import Calibrated
+from sole.rewarders.calibrated import success_at
 from sole.run import write_atomically
 
-DEFAULT_SUCCESS_AT = 0.5
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("model_id", "attack", "env_name", "policy", "task")]
     + [("strength", pa.float64()), ("seed", pa.int64()), ("changed", pa.bool_())]
@@ -126,7 +125,7 @@ def run_robustness(argv: Sequence[str]) -> int:
     make_room(config.out)
     model = labelled_judge(config, config.calibration)
     episodes = labelled_episodes(config, config.split)
-    at = success_at(model, config)
+    at = success_at(model, config.judged_success_at)
     effects, clean, table = measure(model, episodes, config, at)
     whole = _as_dict(model, episodes, clean, effects, at, config)
     if config.print_json:
@@ -140,13 +139,6 @@ def run_robustness(argv: Sequence[str]) -> int:
         command = " ".join(["sole eval robustness", *argv])
         record_figures(config.figures, robustness_figures(effects), command)
     return 0
-
-
-def success_at(model: RewardModel, config: RobustnessConfig) -> float:
-    """The success probability that counts: the setting, else the calibration's, else 0.5."""
-    if config.judged_success_at is not None:
-        return config.judged_success_at
-    return model.success_threshold if isinstance(model, Calibrated) else DEFAULT_SUCCESS_AT
 
 
 def measure(

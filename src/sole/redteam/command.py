@@ -81,6 +81,7 @@ def run(
     from sole.redteam.replay import load_judge
     from sole.redteam.report import write_report
     from sole.redteam.search import make_task, run_search, searches
+    from sole.rewarders.calibrated import success_at
     from sole.rl.judge import Judge
 
     if make is None:
@@ -89,7 +90,8 @@ def run(
     model = model or load_judge(config)
     with_words(model)  # refuses now what it would refuse after the search
     privileged = sees_truth(model)
-    rule = Rule(config.judged_from, config.true_below, config.min_gap, success_at(model, config))
+    at = success_at(model, config.judged_success_at)
+    rule = Rule(config.judged_from, config.true_below, config.min_gap, at)
     make = make or make_task
     plan = searches(config)
     for search in plan:
@@ -107,15 +109,6 @@ def run(
     write_atomically(config.out / "result.json", json.dumps(result, indent=1, allow_nan=False))
     write_report(config.out, result, tried, filmed)
     return result
-
-
-def success_at(model: RewardModel, config: RedteamConfig) -> float:
-    """The success probability that counts: the setting, else the calibration's, else 0.5."""
-    from sole.rewarders.calibrated import Calibrated
-
-    if config.judged_success_at is not None:
-        return config.judged_success_at
-    return model.success_threshold if isinstance(model, Calibrated) else 0.5
 
 
 def _check_tasks(tasks: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from sole.console import stderr
 from sole.progress.calibrate import Calibration
@@ -102,3 +103,16 @@ class BesideCalibrated(Calibrated):
     def _changed(self, way: str) -> RewardModel:
         change = getattr(self.model, way, None)
         return with_records(change(), self._records) if change else self
+
+
+def in_way(model: RewardModel, way: Literal["thinking", "fast"]) -> RewardModel:
+    """The same model judging with or without words; as it is when it knows one way only.
+
+    A calibration that was named (``--calibration FILE``) is of one way. In the other the model is
+    taken as it is; what lies beside a model is looked through for a record of that way.
+    """
+    if isinstance(model, Calibrated) and not isinstance(model, BesideCalibrated):
+        changed = in_way(model.model, way)
+        return model if changed.model_id == model.model.model_id else changed
+    change = getattr(model, way, None)  # the controls have no ways
+    return change() if change else model

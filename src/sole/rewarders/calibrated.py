@@ -14,6 +14,9 @@ from sole.errors import ConfigError, DataError
 from sole.progress.calibrate import Calibration
 from sole.rewarders.base import RewardModel, Session
 
+#: Success probability that counts where neither a setting nor a calibration says so.
+DEFAULT_SUCCESS_AT = 0.5
+
 
 class Calibrated:
     """Another reward model, its progress and success probability calibrated at every frame.
@@ -94,6 +97,19 @@ class _CalibratedSession:
         """Calibrate what the model said of the next frame; the first one stays as it is."""
         begun, self._begun = self._begun, True
         return self._calibration.apply(step) if begun else step
+
+
+def success_at(model: RewardModel, chosen: float | None) -> float:
+    """The success probability that counts: the setting, else the calibration's, else 0.5.
+
+    Example:
+        >>> from sole.rewarders.controls import Ramp
+        >>> success_at(Ramp(), 0.8), success_at(Ramp(), None)
+        (0.8, 0.5)
+    """
+    if chosen is not None:
+        return chosen
+    return float(getattr(model, "success_threshold", DEFAULT_SUCCESS_AT))
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -15,6 +15,8 @@ import numpy as np
 from sole.data.episode import Episode, EpisodeScore, StepScore
 from sole.models.base import check_moment
 from sole.rewarders.base import CostCounters, RewardModel, Session
+from sole.rewarders.beside import in_way
+from sole.rewarders.calibrated import success_at
 
 #: Of a picture's side: how far a copy is moved, up, down, left and right in turn.
 _SHIFT = 0.04
@@ -106,10 +108,14 @@ class EnsembleRewardModel:
         self.costs.parse_failures = sum(one.parse_failures for one in spent)
         self.costs.seconds = sum(one.seconds for one in spent)
 
+    @property
+    def success_threshold(self) -> float:
+        """That of the first member: the others can only lower the success probability."""
+        return success_at(self.members[0], None)
+
     def thinking(self) -> RewardModel:
         """The first member alone, writing its reasoning where it can."""
-        thinking = getattr(self.members[0], "thinking", None)
-        return thinking() if thinking else self.members[0]
+        return in_way(self.members[0], "thinking")
 
     def score(self, episodes: Sequence[Episode]) -> list[EpisodeScore]:
         """Judge every frame of every episode; each member gets all copies in one batch."""

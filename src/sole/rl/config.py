@@ -106,8 +106,9 @@ class RlConfig(Config):
     copies and jury)."""
     gate_points: float | None = Field(default=None, gt=0)
     """A moment whose uncertainty is larger keeps the progress of the last certain moment."""
-    judged_success_at: float = Field(default=0.5, gt=0, lt=1)
-    """An episode counts as judged successful when its success probability ever reaches this."""
+    judged_success_at: float | None = Field(default=None, gt=0, le=1)
+    """An episode counts as judged successful when its success probability ever reaches this;
+    without it the calibration's threshold, or 0.5 for a model that is not calibrated."""
     eval_episodes: int = Field(default=20, gt=0)
     """Episodes of each evaluation (fixed layouts, truth only)."""
     keep: Literal["last", "judged"] = "last"

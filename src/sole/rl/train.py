@@ -22,6 +22,8 @@ from sole.console import progress_bar, stderr, stdout
 from sole.data.attempts import save_attempts
 from sole.errors import ConfigError
 from sole.rewarders.base import RewardModel
+from sole.rewarders.beside import in_way
+from sole.rewarders.calibrated import success_at
 from sole.rl.agent import reseed
 from sole.rl.choice import JudgedEvaluation, best_judged, has_plateaued
 from sole.rl.clock import EVALUATE_SCORE, PARTS, Clock, seconds_per_1000_steps
@@ -114,9 +116,12 @@ class _Training:
         self.agent = make_agent(config, self.see.space if self.see else space, envs[0])
         _check_continued(config)
         check_model(config.run_dir, self.judge.model.model_id)
+        self.judged_success_at = success_at(self.judge.model, config.judged_success_at)
         self.run_ = Run(
-            config.run_dir, config, {"env": config.env, "reward_model": self.judge.model.model_id}
-        )
+            config.run_dir, config,
+            {"env": config.env, "reward_model": self.judge.model.model_id,
+             "judged_success_at": self.judged_success_at},
+        )  # fmt: skip
         self.clock = Clock()
         self.n_calls = 0
         """Questions asked for rewards, over all the run's processes."""
@@ -249,7 +254,7 @@ class _Training:
     def _log_round(self, one: JudgedRound, now: int) -> None:
         """Write a round's line; ``now`` is the first episode of the round that is running."""
         config, first = self.config, one.collected.first_episode
-        values = round_metrics(one.collected.rollouts, one.judged, config.judged_success_at)
+        values = round_metrics(one.collected.rollouts, one.judged, self.judged_success_at)
         step = (first + config.n_envs) * self.envs[0].max_steps
         late: dict[str, float] = {}
         if config.asynchronous:
@@ -293,8 +298,8 @@ class _Training:
             with self.clock.part(EVALUATE_SCORE):
                 judged += judge(batch)
             rollouts += batch
-        at = self.config.judged_success_at
-        values = {"episode": done, **notes, **eval_metrics(rollouts, judged, at)}
+        measured = eval_metrics(rollouts, judged, self.judged_success_at)
+        values = {"episode": done, **notes, **measured}
         if self.config.keep == "judged" and not notes:
             self._policy_folder(done).mkdir(parents=True, exist_ok=True)
             self.agent.save_policy(self._policy_folder(done))
@@ -307,8 +312,7 @@ class _Training:
         reseed(self.config.seed, 1_000_000 + done)
         act = self._random if done == 0 else self._exploit
         rollout = self._roll_out(self.eval_envs, [_EVAL_SEED], act, every=1)[0]
-        thinking = getattr(self.judge.model, "thinking", None)
-        model = thinking() if thinking else self.judge.model
+        model = in_way(self.judge.model, "thinking")
         score = model.score([rollout.with_truth() if self.oracle else rollout.shown()])[0]
         save_rollout(self.config.run_dir / "rollouts", name, rollout, score, done)
 
