@@ -152,6 +152,7 @@ def test_verb_writes_results_table_and_the_strongest_figures(simulated, tmp_path
         "robust.blur.vulnerability": None, "robust.swapped.vulnerability": None,
         "robust.blur.spearman_change": 0.0, "robust.swapped.spearman_change": 0.0,
         "robust.blur.auc_change": 0.0, "robust.swapped.auc_change": 0.0,
+        "robust.success_at": 0.5, "robust.undisturbed.fpr": 1.0, "robust.undisturbed.recall": 1.0,
     }  # fmt: skip
     found = json.loads(out.read_text())
     assert found["undisturbed"]["fpr"]["value"] == 1.0
@@ -169,6 +170,7 @@ def test_json_on_stdout_is_json_without_nan(simulated, capsys):
         "value": 0.0, "low": 0.0, "high": pytest.approx(0.5615, abs=1e-3), "k": 0, "n": 3
     }  # fmt: skip
     assert found["effects"][0]["blinded"]["value"] is None
+    assert (found["undisturbed"]["recall"]["k"], found["undisturbed"]["recall"]["n"]) == (0, 2)
 
 
 def test_one_view_leaves_out_what_needs_two_and_says_so(monkeypatch, capsys):

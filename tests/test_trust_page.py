@@ -38,10 +38,59 @@ def test_every_quote_of_the_page_is_right(recorded, tmp_path):
     assert "| <= 5 % |" in text
 
 
+def test_attacks_stand_below_what_is_judged_as_it_is(recorded):
+    record_figures(recorded, [
+        Figure("robust.success_at", 0.5, "probability"),
+        Figure("robust.undisturbed.recall", 0.31, "share", 0.2, 0.4),
+        Figure("robust.undisturbed.fpr", 0.05, "share", 0.0, 0.1),
+    ], "sole eval robustness --calibration none")  # fmt: skip
+    text = page.trust_page(load_figures(recorded))
+    said, table = text.index("robust.undisturbed.recall-->31%<"), text.index("| attack,")
+    assert text.index("## Disturbed cameras") < said < table
+
+
+def test_sweeps_and_refinements_stand_on_the_page_with_their_commands(recorded):
+    record_figures(recorded, [
+        Figure("rl.mw17.solved", 9, "tasks"), Figure("rl.mw17.n_tasks", 17, "tasks"),
+        Figure("rl.mw17.n_runs", 51, "runs"), Figure("rl.mw17.n_planned", 51, "runs"),
+        Figure("rl.mw17.mean_success", 0.52, "share", 0.47, 0.57),
+        Figure("rl.mw17.oracle_solved", 14, "tasks"), Figure("rl.hacked_share", 0.02, "share"),
+        Figure("rl.mw17.s_per_1000_steps_score", 27.4, "s"),
+        Figure("rl.metaworld.push.true_success", 0.4, "share", 0.2, 0.6),
+        Figure("rl.mw17.metaworld.pull.true_success", 0.1, "share"),
+    ], "sole bench rl presets/bench-mw17.toml")  # fmt: skip
+    record_figures(recorded, [
+        Figure("refine.before", 0.3, "share"), Figure("refine.after", 0.55, "share"),
+        Figure("refine.p_value", 0.004, ""), Figure("refine.oracle.before", 0.31, "share"),
+    ], "sole refine presets/refine.toml")  # fmt: skip
+    figures = load_figures(recorded)
+    text = page.trust_page(figures)
+    assert check_quotes(text, figures) == []
+    assert "| under test | <!--fig:rl.mw17.n_runs-->51<!--/fig--> of " in text
+    assert "<!--fig:rl.mw17.oracle_solved-->14<!--/fig-->" in text
+    assert "<!--fig:rl.hacked_share-->2%<!--/fig--> | <= 4 % |" in text
+    assert "| metaworld | push | <!--fig:rl.metaworld.push.true_success-->40%<!--/fig--> [" in text
+    assert "| metaworld | pull |" not in text
+    assert "<!--fig:refine.p_value-->0.004<!--/fig-->" in text
+    assert "| oracle | - | <!--fig:refine.oracle.before-->31%<!--/fig--> |" in text
+    assert text.count("`sole bench rl presets/bench-mw17.toml`, ") == 3  # sweep, whole, tasks
+    assert f"commit {figures['refine.before']['commit'][:10]}" in text
+    assert text.count(str(figures["refine.before"]["machine"])) >= 4
+
+
 def test_what_was_not_recorded_is_not_on_the_page(recorded):
     text = page.trust_page(load_figures(recorded))
     assert "time ramp" in text
-    assert not any(word in text for word in ("oracle |", "## Calibration", "## Red team"))
+    assert not any(
+        word in text
+        for word in (
+            "oracle |",
+            "## Calibration",
+            "## Red team",
+            "agents learn from it\n\n#",
+            "refined by",
+        )
+    )
 
 
 def test_without_the_table_there_is_no_page(tmp_path, monkeypatch):

@@ -137,7 +137,7 @@ def run_robustness(argv: Sequence[str]) -> int:
         write_table(config.out.with_suffix(".episodes.parquet"), table, SCHEMA)
     if config.figures:
         command = " ".join(["sole eval robustness", *argv])
-        record_figures(config.figures, robustness_figures(effects), command)
+        record_figures(config.figures, robustness_figures(effects, whole), command)
     return 0
 
 
@@ -333,6 +333,7 @@ def _as_dict(
 ) -> dict[str, Any]:
     success = np.array([succeeds(e) for e in episodes], bool)
     fpr = Share(int((~success & clean.success).sum()), int((~success).sum()))
+    recall = Share(int((success & clean.success).sum()), int(success.sum()))
     spearman = _over_tasks(clean.spearman, np.array(task_labels(episodes)))[0]
     undisturbed = {"spearman": spearman, "auc": metrics.roc_auc(clean.sure, success)}
     return {
@@ -340,7 +341,7 @@ def _as_dict(
         "judged_success_at": at,
         "n_episodes": len(episodes),
         "n_failed": fpr.n,
-        "undisturbed": {**finite(undisturbed), "fpr": fpr.as_dict()},
+        "undisturbed": {**finite(undisturbed), "fpr": fpr.as_dict(), "recall": recall.as_dict()},
         "effects": [effect.as_dict() for effect in effects],
         "config": json.loads(config.model_dump_json()),
     }
@@ -348,11 +349,11 @@ def _as_dict(
 
 def effect_table(effects: Sequence[Effect], whole: dict[str, Any]) -> Table:
     """One line per attack and strength."""
-    before = whole["undisturbed"]
-    fpr = before["fpr"]
+    fpr, recall = (whole["undisturbed"][name] for name in ("fpr", "recall"))
     table = Table(
         title=f"{whole['model_id']}: success from {whole['judged_success_at']:.3g} on",
-        caption=f"undisturbed: {fpr['k']} of {fpr['n']} failed episodes judged successful",
+        caption=f"undisturbed: {fpr['k']} of {fpr['n']} failed and {recall['k']} of {recall['n']} "
+        "successful episodes judged successful",
     )
     table.add_column("attack", no_wrap=True)
     for name in ("strength", "vulnerability", "blinded", "spearman change", "AUC change"):
@@ -369,10 +370,19 @@ def _change(value: float, low: float, high: float) -> str:
     return f"{value:+.2f}" if math.isnan(low) else f"{value:+.2f} \\[{low:+.2f}, {high:+.2f}]"
 
 
-def robustness_figures(effects: Sequence[Effect]) -> list[Figure]:
-    """Of each attack at its strongest: ``robust.ATTACK.vulnerability`` and the two changes."""
+def robustness_figures(effects: Sequence[Effect], whole: dict[str, Any]) -> list[Figure]:
+    """Of each attack at its strongest: ``robust.ATTACK.vulnerability`` and the two changes.
+
+    Beside them what was judged undisturbed: who refuses everything is vulnerable to nothing.
+    """
     strongest = {e.attack: e for e in sorted(effects, key=lambda e: e.strength)}
-    figures = []
+    figures = [Figure("robust.success_at", whole["judged_success_at"], "probability")]
+    for name in ("recall", "fpr"):
+        known = [
+            math.nan if (v := whole["undisturbed"][name][end]) is None else v
+            for end in ("value", "low", "high")
+        ]
+        figures.append(Figure(f"robust.undisturbed.{name}", known[0], "share", *known[1:]))
     for name, e in strongest.items():
         share = e.vulnerability
         figures.append(

@@ -7,17 +7,17 @@ page never claims what no command has measured. ``make trust`` measures and then
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from sole.errors import ConfigError, SoleError
 from sole.evals.attacks import ATTACKS
 from sole.evals.figures import FIGURES, fill_quotes, load_figures
+from sole.evals.learned_sections import refine_section, rl_sections
+from sole.evals.quotes import Figures, measured_by, quote
 from sole.evals.refilm import SIM_ATTACKS
 from sole.run import write_atomically
 
-Figures = Mapping[str, Mapping[str, Any]]
 PREFIX = "trust"
 #: Rows of the table: part of the figures' names, and words.
 ROWS = {
@@ -68,34 +68,19 @@ def trust_page(figures: Figures) -> str:
             f"--prefix {PREFIX} --figures {FIGURES}"
         )
     sections: tuple[Callable[[Figures], list[str]], ...] = (
-        _table, _words, _robustness, _calibration, _redteam,
+        _table, _words, _robustness, _calibration, _redteam, rl_sections, refine_section,
     )  # fmt: skip
     lines = [
-        "# Results: how far nano can be trusted", "",
-        "Written by `make trust` from `docs/figures.json`; what each number means, and how it "
-        "misleads, is in [metrics](metrics.md). Intervals are 95 %.",
+        "# Results", "",
+        "How far nano can be trusted, and what agents learn from it. Written by `make trust` from "
+        "`docs/figures.json`, after other measurements by `python -m sole.evals.trust_page "
+        "docs/results.md`; what each number means, and how it misleads, is in "
+        "[metrics](metrics.md) and [bench](bench.md). Intervals are 95 %.",
     ]  # fmt: skip
     for section in sections:
         found = section(figures)
         lines += ["", *found] if found else []
     return fill_quotes("\n".join(lines) + "\n", {k: dict(v) for k, v in figures.items()})
-
-
-def _quote(name: str, form: str, figures: Figures) -> str:
-    """The value, with its interval where there is one; a dash where nothing was recorded."""
-    figure = figures.get(name)
-    if figure is None or figure.get("value") is None:
-        return "-"
-    value = f"<!--fig:{name}-->{form}<!--/fig-->"
-    if figure.get("low") is None or figure.get("high") is None:
-        return value
-    ends = (f"<!--fig:{name}@{end}-->{form}<!--/fig-->" for end in ("low", "high"))
-    return f"{value} [{', '.join(ends)}]"
-
-
-def _command(name: str, figures: Figures) -> list[str]:
-    figure = figures[name]
-    return ["", f"`{figure['command']}`, {figure['date']}."]
 
 
 def _table(figures: Figures) -> list[str]:
@@ -105,14 +90,14 @@ def _table(figures: Figures) -> list[str]:
     for row, words in ROWS.items():
         place = f"{PREFIX}.{row}" if row else PREFIX
         if f"{place}.headline" in figures:
-            cells = [_quote(f"{place}.{name}", form, figures) for name, _, form in COLUMNS]
+            cells = [quote(f"{place}.{name}", form, figures) for name, _, form in COLUMNS]
             lines.append(f"| {words} | {' | '.join(cells)} |")
     lines += [
         "",
         "A ramp says 4 percent more at every frame and never looks: it wins VOC and has no "
         "headline. The oracle knows the truth.",
     ]
-    return lines + _command(f"{PREFIX}.headline", figures)
+    return lines + measured_by([f"{PREFIX}.headline"], figures)
 
 
 def _words(figures: Figures) -> list[str]:
@@ -121,7 +106,7 @@ def _words(figures: Figures) -> list[str]:
         return []
     lines = ["## What it says", "", "| of its reasoning on the test tasks | |", "|---|---|"]
     found = [(f"{place}.{name}", words, form) for name, words, form in WORDS]
-    return lines + [f"| {w} | {_quote(n, form, figures)} |" for n, w, form in found if n in figures]
+    return lines + [f"| {w} | {quote(n, form, figures)} |" for n, w, form in found if n in figures]
 
 
 def _robustness(figures: Figures) -> list[str]:
@@ -129,13 +114,26 @@ def _robustness(figures: Figures) -> list[str]:
     if not rows:
         return []
     head = "| attack, at strength 1 | vulnerability | target | Spearman changes by |"
-    lines = ["## Disturbed cameras", "", head, "|---|---|---|---|"]
+    lines = ["## Disturbed cameras", "", *_undisturbed(figures), head, "|---|---|---|---|"]
     for attack in rows:
-        share = _quote(f"robust.{attack}.vulnerability", "0%", figures)
-        change = _quote(f"robust.{attack}.spearman_change", "0.00", figures)
+        share = quote(f"robust.{attack}.vulnerability", "0%", figures)
+        change = quote(f"robust.{attack}.spearman_change", "0.00", figures)
         target = f"<= {TARGETS[attack]} %" if attack in TARGETS else "-"
         lines.append(f"| {attack} | {share} | {target} | {change} |")
-    return lines + _command(f"robust.{rows[0]}.vulnerability", figures)
+    return lines + measured_by([f"robust.{rows[0]}.vulnerability"], figures)
+
+
+def _undisturbed(figures: Figures) -> list[str]:
+    """What is judged as it is: who refuses everything is vulnerable to nothing."""
+    place = "robust.undisturbed"
+    if f"{place}.recall" not in figures:
+        return []
+    at = quote("robust.success_at", "0.00", figures)
+    recall, fpr = (quote(f"{place}.{name}", "0%", figures) for name in ("recall", "fpr"))
+    return [
+        f"Judged successful from a probability of {at} on. As they are, {recall} of the successful "
+        f"and {fpr} of the failed episodes are judged successful.", "",
+    ]  # fmt: skip
 
 
 def _calibration(figures: Figures) -> list[str]:
@@ -143,9 +141,9 @@ def _calibration(figures: Figures) -> list[str]:
         return []
     lines = ["## Calibration", "", "| | test tasks | tasks it was fitted on |", "|---|---|---|"]
     for name, words, form in CALIBRATE:
-        cells = [_quote(f"calibrate.{part}{name}", form, figures) for part in ("", "fit.")]
+        cells = [quote(f"calibrate.{part}{name}", form, figures) for part in ("", "fit.")]
         lines.append(f"| {words} | {cells[0]} | {cells[1]} |")
-    return lines + _command("calibrate.fpr", figures)
+    return lines + measured_by(["calibrate.fpr"], figures)
 
 
 def _redteam(figures: Figures) -> list[str]:
@@ -154,9 +152,9 @@ def _redteam(figures: Figures) -> list[str]:
         return []
     lines = ["## Red team", "", "| | before hard negatives | after |", "|---|---|---|"]
     for name in names:
-        cells = [_quote(f"redteam.{name}_{when}", "0.0", figures) for when in ("before", "after")]
+        cells = [quote(f"redteam.{name}_{when}", "0.0", figures) for when in ("before", "after")]
         lines.append(f"| {name.replace('_', ' ')} | {cells[0]} | {cells[1]} |")
-    return lines + _command("redteam.exploits_per_hour_before", figures)
+    return lines + measured_by(["redteam.exploits_per_hour_before"], figures)
 
 
 def main(argv: Sequence[str]) -> int:

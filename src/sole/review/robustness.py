@@ -83,7 +83,9 @@ def _big(whole: Mapping[str, Any]) -> dict[str, str]:
     known = [e for e in effects if e["vulnerability"]["value"] is not None]
     worst = max(known, key=lambda e: e["vulnerability"]["value"], default=None)
     found = {
-        "of failed episodes judged successful as they are": _share(whole["undisturbed"]["fpr"])
+        f"of {which} episodes judged successful as they are": _share(whole["undisturbed"][name])
+        for name, which in (("fpr", "failed"), ("recall", "successful"))
+        if name in whole["undisturbed"]  # results of before have no recall
     }
     if worst is not None:
         name = f"vulnerability at worst: {worst['attack']} {worst['strength']:g}"

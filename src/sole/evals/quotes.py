@@ -1,0 +1,37 @@
+"""Quotes of recorded figures for a page that is written, and the command behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Figures = Mapping[str, Mapping[str, Any]]
+
+
+def quote(name: str, form: str, figures: Figures) -> str:
+    """The value, with its interval where there is one; a dash where nothing was recorded.
+
+    Example:
+        >>> quote("a", "0%", {"a": {"value": 0.5}}), quote("b", "0%", {})
+        ('<!--fig:a-->0%<!--/fig-->', '-')
+    """
+    figure = figures.get(name)
+    if figure is None or figure.get("value") is None:
+        return "-"
+    value = f"<!--fig:{name}-->{form}<!--/fig-->"
+    if figure.get("low") is None or figure.get("high") is None:
+        return value
+    ends = (f"<!--fig:{name}@{end}-->{form}<!--/fig-->" for end in ("low", "high"))
+    return f"{value} [{', '.join(ends)}]"
+
+
+def measured_by(names: Sequence[str], figures: Figures) -> list[str]:
+    """A line for each command that recorded these figures: its date, commit and machine."""
+    found = dict.fromkeys(_source(figures[name]) for name in names if name in figures)
+    return [line for source in found for line in ("", source)]
+
+
+def _source(figure: Mapping[str, Any]) -> str:
+    commit, _, changes = str(figure.get("commit") or "unknown").partition("+")
+    where = f"commit {commit[:10]}{'+' if changes else ''}{changes}, {figure.get('machine')}"
+    return f"`{figure['command']}`, {figure['date']}, {where}."
