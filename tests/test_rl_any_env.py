@@ -114,6 +114,23 @@ def test_state_is_everything_that_is_no_picture_and_actions_are_stretched():
     np.testing.assert_allclose(env._env.actions[0], [-2.0, 1.0])
 
 
+class WithMode(TheirEnv):
+    observation_space = Dict(
+        image=Box(0, 255, (16, 16, 3), np.uint8), mode=Discrete(3), point=Box(-9, 9, (2,))
+    )
+
+    def _seen(self):
+        seen = super()._seen()
+        return {"image": seen["image"], "mode": np.int64(2), "point": seen["point"]}
+
+
+def test_the_state_has_the_entries_that_its_space_announces():
+    env = GymTask(WithMode(), "reach", VIEWS, 5)
+    state, _ = env.reset(seed=0)
+    assert env.observation_space.contains(state)
+    np.testing.assert_allclose(state, [0.2, 0.2])
+
+
 def test_an_early_end_shows_as_nothing_but_standing_still():
     rollout = roll_out([task(TheirEnv(ends_at=4))], [0], lambda o: np.ones((1, 2)))[0]
     assert len(rollout.actions) == 10

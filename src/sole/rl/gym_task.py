@@ -24,7 +24,7 @@ class GymTask(TaskEnv):
     decisions: when the environment ends one earlier, it is not stepped any more and its last moment
     is repeated, so that the end itself tells nothing.
 
-    Its state is every entry of the observation with at most one dimension, one after the other.
+    Its state is every Box of the observation with at most one dimension, one after the other.
     Actions are in [-1, 1] and stretched to the environment's bounds.
 
     Args:
@@ -58,7 +58,8 @@ class GymTask(TaskEnv):
         self.control_hz = float(env.metadata.get("render_fps") or _DEFAULT_HZ)
         self._low, self._high = _bounds(env.action_space, name)
         self.action_space = Box(-1.0, 1.0, self._low.shape, np.float32)
-        size = sum(_size(space) for space in _vectors(env.observation_space))
+        self._state = _vectors(env.observation_space)
+        size = sum(int(np.prod(box.shape)) for box in self._state.values())
         self.observation_space = Box(-np.inf, np.inf, (size,), np.float32)
         self._ended = False
 
@@ -89,10 +90,8 @@ class GymTask(TaskEnv):
         return self._pictures
 
     def proprio(self) -> np.ndarray:
-        """The state: everything in the observation that is a number or a vector."""
-        seen, space = self._seen, self._env.observation_space
-        parts = [seen[k] for k in space.spaces] if isinstance(space, Dict) else [seen]
-        kept = [np.ravel(part) for part in parts if np.ndim(part) <= 1]
+        """The state: every Box of the observation that is a number or a vector."""
+        kept = [np.ravel(self._seen if k is None else self._seen[k]) for k in self._state]
         return np.concatenate([*kept, np.zeros(0)]).astype(np.float32)
 
     def truth(self) -> tuple[float, bool, Facts]:
@@ -122,10 +121,7 @@ def _bounds(space: gymnasium.Space[Any], name: str) -> tuple[np.ndarray, np.ndar
     return space.low.astype(np.float64), space.high.astype(np.float64)
 
 
-def _vectors(space: gymnasium.Space[Any]) -> list[Box]:
-    parts = list(space.spaces.values()) if isinstance(space, Dict) else [space]
-    return [part for part in parts if isinstance(part, Box) and len(part.shape) <= 1]
-
-
-def _size(space: Box) -> int:
-    return int(np.prod(space.shape))
+def _vectors(space: gymnasium.Space[Any]) -> dict[str | None, Box]:
+    """The Boxes of at most one dimension by key; None is the key of an observation that is one."""
+    parts = dict(space.spaces) if isinstance(space, Dict) else {None: space}
+    return {k: part for k, part in parts.items() if isinstance(part, Box) and len(part.shape) <= 1}
