@@ -38,10 +38,14 @@ class RefineConfig(Config):
     """Episodes of an iteration."""
     updates: int = Field(default=480, ge=0)
     """SAC's gradient steps in an iteration."""
-    warm_up: int = Field(default=2, ge=0)
+    warm_up: int = Field(default=4, ge=0)
     """Iterations in which only the critic learns; the policy acts as it was cloned."""
-    residual_scale: float = Field(default=0.3, gt=0, le=1)
-    """Largest correction of each action, which is in [-1, 1]."""
+    exploration: float = Field(default=0.05, gt=0, lt=1)
+    """Deviation of the noise on actions at the start, before the bounds squash it; a grasp already
+    fails of 0.2."""
+    residual_scale: float = Field(default=0.1, gt=0, le=1)
+    """Largest correction of each action, which is in [-1, 1]. Far beyond what is explored the
+    critic only guesses: keep it within twice `exploration` or so."""
     correction_cost: float = Field(default=0.05, ge=0)
     """Residual variant: what a largest correction costs, in rewards of one decision; smaller ones
     cost their square of it. Without a cost the correction drifts where rewards differ little."""

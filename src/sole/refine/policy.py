@@ -14,14 +14,13 @@ from gymnasium.spaces import Box
 from torch import nn
 
 from sole.checkpoint import load_optimizer, save_optimizer
-from sole.refine.cloning import ClonedPolicy
+from sole.refine.cloning import LARGEST_ACTION, ClonedPolicy
 from sole.refine.config import RefineConfig
 from sole.rl.agent import SacAgent
 
-#: Entropy's weight at the start: low, since the policy is not to be explored away.
-_ENTROPY = "auto_0.02"
-#: Logarithm of the deviation with which the whole variant begins to explore.
-_LOG_DEVIATION = -2.0
+#: Entropy's weight at the start: low, since the policy is not to be explored away. With 0.02 it
+#: outweighed what a correction costs, and the noise stayed at two thirds of the largest one.
+_ENTROPY = "auto_0.001"
 _CLONING_FILE = "optimizer_cloning.safetensors"
 
 
@@ -69,9 +68,7 @@ class Residual:
         self._config, self._base = config, base
         n_state, n_action = len(base.mean), base.out.out_features
         self.agent = _make_sac(config, n_state + n_action, n_action, capacity, seed)
-        mean = np.concatenate([base.mean.numpy(), np.zeros(n_action, np.float32)])
-        deviation = np.concatenate([base.deviation.numpy(), np.ones(n_action, np.float32)])
-        self.agent.scaling.mean, self.agent.scaling.deviation = mean, deviation
+        _begin_with(_actor(self.agent), config.exploration / config.residual_scale)
         with torch.no_grad():
             mu = _actor(self.agent).mu
             mu.weight.zero_()
@@ -84,9 +81,9 @@ class Residual:
         return wanted, np.clip(action, -1.0, 1.0)
 
     def seen(self, states: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """State and the clone's action."""
-        stacked = np.stack(states).astype(np.float32)
-        return list(np.concatenate([stacked, self._base.act(stacked)], 1))
+        """Scaled state and the clone's action."""
+        stacked = np.stack(states)
+        return list(np.concatenate([_scaled(self._base, stacked), self._base.act(stacked)], 1))
 
     def decisions_for(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The corrections that come nearest to these actions."""
@@ -120,31 +117,28 @@ class Whole:
         seed: int,
         expert: tuple[np.ndarray, np.ndarray],
     ):
-        self._config = config
+        self._config, self._base = config, base
         n_state, n_action = len(base.mean), base.out.out_features
         self.agent = _make_sac(config, n_state, n_action, capacity, seed)
-        self.agent.scaling.mean = base.mean.numpy()
-        self.agent.scaling.deviation = base.deviation.numpy()
         actor = _actor(self.agent)
         actor.latent_pi.load_state_dict(base.hidden.state_dict())
         actor.mu.load_state_dict(base.out.state_dict())
-        with torch.no_grad():
-            actor.log_std.weight.zero_()
-            actor.log_std.bias.fill_(_LOG_DEVIATION)
+        _begin_with(actor, config.exploration)
         states, actions = expert
-        self._states = torch.as_tensor(np.stack([self.agent.scaling(s) for s in states]))
-        self._actions = torch.as_tensor(actions, dtype=torch.float32)
+        self._states = torch.as_tensor(_scaled(base, states))
+        wanted = torch.as_tensor(actions, dtype=torch.float32)
+        self._actions = wanted.clamp(-LARGEST_ACTION, LARGEST_ACTION)
         parameters = [*actor.latent_pi.parameters(), *actor.mu.parameters()]
         self._cloning = torch.optim.Adam(parameters, lr=config.learning_rate)
 
     def decide(self, states: np.ndarray, *, explore: bool) -> tuple[np.ndarray, np.ndarray]:
         """The action, twice."""
-        action = self.agent.act(list(states), deterministic=not explore)
+        action = self.agent.act(self.seen(list(states)), deterministic=not explore)
         return action, action
 
     def seen(self, states: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The state itself."""
-        return list(states)
+        """Scaled states."""
+        return list(_scaled(self._base, np.stack(states)))
 
     def decisions_for(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The actions themselves."""
@@ -208,6 +202,18 @@ def _make_sac(
         seed=seed, buffer_size=capacity, learning_rate=config.learning_rate,
         settings={"gamma": config.gamma, "batch_size": config.batch_size, "ent_coef": _ENTROPY},
     )  # fmt: skip
+
+
+@torch.no_grad()
+def _begin_with(actor: Any, deviation: float) -> None:
+    """Let the noise on each decision have this deviation in every state."""
+    actor.log_std.weight.zero_()
+    actor.log_std.bias.fill_(float(np.log(deviation)))
+
+
+@torch.no_grad()
+def _scaled(base: ClonedPolicy, states: np.ndarray) -> np.ndarray:
+    return base.scale(torch.as_tensor(states, dtype=torch.float32)).numpy()
 
 
 def _learn(agent: SacAgent, n_updates: int, *, critic_only: bool) -> None:
