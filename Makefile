@@ -55,24 +55,25 @@ NEGATIVES := metaworld/push-back metaworld/plate-slide-side metaworld/button-pre
 nano: $(STAMP) system ## train a model from nothing the way of the shipped one (five to six hours)
 	$(BIN)/sole synth --suite metaworld --out data/metaworld
 	$(BIN)/sole synth --suite worlds --episodes-per-task 46 --seed 1 --out data/worlds
-	$(BIN)/sole sft --data data/metaworld data/worlds --run-dir runs/nano
+	$(BIN)/sole sft --data data/metaworld data/worlds --run-dir runs/nano --question-share 0
 	for task in $(NEGATIVES); do \
 	  $(BIN)/sole rl --env $$task --reward runs/nano/model --episodes 96 --seed 7 \
 	    --eval-episodes 8 --run-dir runs/negatives/$$(basename $$(dirname $$task))-$$(basename $$task) \
 	    || exit 1; done
 	$(BIN)/sole synth --from-runs runs/negatives/* --out data/agents
 	$(BIN)/sole sft --data data/metaworld data/worlds data/agents --init runs/nano/model \
-	  --run-dir runs/nano-2 --steps 400 --learning-rate 3e-4
+	  --run-dir runs/nano-2 --steps 400 --learning-rate 3e-4 --question-share 0
 	$(BIN)/sole synth --suite worlds --episodes-per-task 105 --seed 2 --out data/worlds-2
 	$(BIN)/sole sft --data data/metaworld data/worlds data/worlds-2 data/agents \
-	  --init runs/nano-2/model --run-dir runs/nano-3 --steps 1600 --learning-rate 8e-4
+	  --init runs/nano-2/model --run-dir runs/nano-3 --steps 1600 --learning-rate 8e-4 \
+	  --question-share 0
 	$(BIN)/sole sft --data data/metaworld data/worlds data/worlds-2 data/agents \
 	  --init runs/nano-3/model --run-dir runs/nano-4 --steps 1100 --learning-rate 8e-4 \
-	  --optimizer muon --think-share 0.25
+	  --optimizer muon --think-share 0.25 --question-share 0
 	$(BIN)/sole synth --suite worlds --episodes-per-task 105 --seed 3 --out data/worlds-3
 	$(BIN)/sole sft --data data/metaworld data/worlds-3 data/agents \
 	  --init runs/nano-4/model --run-dir runs/nano-5 --steps 750 --learning-rate 6e-4 \
-	  --optimizer muon --think-share 0.25
+	  --optimizer muon --think-share 0.25 --question-share 0
 	$(BIN)/python -m sole.train.phrases --model runs/nano-5/model \
 	  --data data/metaworld data/worlds-3 data/agents
 

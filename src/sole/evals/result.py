@@ -210,4 +210,6 @@ def result_figures(rows: Mapping[str, Row], prefix: str, model: str = "model") -
         figures.append(Figure("nano.parse_rate", pooled["parse_rate"], "share"))
         figures.append(Figure("nano.hallucination", pooled["hallucination"], "share"))
         figures.append(Figure("nano.n_steps_checked", pooled["n_steps"], "steps"))
+        value, low, high = rows[""].mean("anchoring_follow")
+        figures.append(Figure("nano.anchoring_follow", value, "share", low, high))
     return figures
