@@ -8,6 +8,7 @@ import pytest
 
 from sole.errors import BadInputError, ConfigError
 from sole.evals.figures import (
+    FIGURES,
     Figure,
     check_quotes,
     fill_quotes,
@@ -85,6 +86,18 @@ def test_command_line_fills_files_and_names_what_is_missing(tmp_path, monkeypatc
         main(["fill", "absent.md"])
     with pytest.raises(ConfigError, match="fill"):
         main([])
+
+
+def test_figures_of_a_measure_that_is_gone_are_dropped_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    record_figures(FIGURES, [Figure(n, 1.0, "") for n in ("a.old", "a.b.old", "a.new")], "x")
+    with pytest.raises(ConfigError, match=r"no figure is called a\.none"):
+        main(["forget", "a.old", "a.none"])
+    assert set(load_figures(FIGURES)) == {"a.old", "a.b.old", "a.new"}
+    assert main(["forget", "a.*old"]) == 0
+    assert set(load_figures(FIGURES)) == {"a.new"}
+    assert capsys.readouterr().out.split()[-2:] == ["a.b.old", "a.old"]
 
 
 def test_no_command_of_the_record_names_a_folder_of_one_machine():

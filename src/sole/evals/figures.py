@@ -2,7 +2,8 @@
 
 ``python -m sole.evals.figures fill README.md docs/*.md`` rewrites the quotes
 ``<!--fig:NAME-->VALUE<!--/fig-->`` from docs/figures.json, keeping the digits shown; ``check``
-instead of ``fill`` lists those that are wrong.
+instead of ``fill`` lists those that are wrong. ``forget 'test17.*vroc_expert'`` drops figures whose
+measure is gone or has another name.
 
 A quote shows the value with as many decimals as it has. One that ends in ``%`` shows a share (0.654
 as 65%); a figure whose unit is already ``%`` or ``percent`` is not multiplied. One that ends in
@@ -13,6 +14,7 @@ as 65%); a figure whose unit is already ``%`` or ``percent`` is not multiplied. 
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import json
 import math
 import os
@@ -70,6 +72,10 @@ def record_figures(path: Path, figures: Sequence[Figure], command: str) -> None:
     for figure in figures:
         numbers = {k: _plain(v) for k, v in vars(figure).items()}
         entries[figure.name] = {**numbers, **about}
+    _write(path, entries)
+
+
+def _write(path: Path, entries: dict[str, dict[str, Any]]) -> None:
     write_atomically(path, json.dumps([entries[name] for name in sorted(entries)], indent=1) + "\n")
 
 
@@ -173,11 +179,15 @@ def _plain(value: Any) -> Any:
 
 
 def main(argv: Sequence[str]) -> int:
-    """``fill FILES``, ``check FILES`` or ``time NAME COMMAND``, with docs/figures.json."""
+    """``fill FILES``, ``check FILES``, ``forget NAMES`` or ``time NAME COMMAND``."""
     if len(argv) > 2 and argv[0] == "time":
         return _time(argv[1], argv[2:])
+    if len(argv) > 1 and argv[0] == "forget":
+        return _forget(argv[1:])
     if not argv or argv[0] not in {"fill", "check"}:
-        raise ConfigError("usage: python -m sole.evals.figures fill|check FILE.md ... | time ...")
+        raise ConfigError(
+            "usage: python -m sole.evals.figures fill|check FILE.md... | forget NAME... | time ..."
+        )
     figures = load_figures(FIGURES)
     wrong = []
     for path in map(Path, argv[1:]):
@@ -191,6 +201,20 @@ def main(argv: Sequence[str]) -> int:
         wrong += [f"{path}: {complaint}" for complaint in check_quotes(text, figures)]
     sys.stdout.write("".join(f"{line}\n" for line in wrong))
     return 1 if wrong else 0
+
+
+def _forget(patterns: Sequence[str]) -> int:
+    """Drop the figures of these names, which may hold ``*``; none of them may name nothing."""
+    entries = load_figures(FIGURES)
+    for pattern in patterns:
+        found = fnmatch.filter(entries, pattern)
+        if not found:
+            raise ConfigError(f"{FIGURES}: no figure is called {pattern}")
+        for name in found:
+            del entries[name]
+            sys.stdout.write(f"{name}\n")
+    _write(FIGURES, entries)
+    return 0
 
 
 def _time(name: str, command: Sequence[str]) -> int:
