@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from sole.sims.registry import SUITES, split_of, task_names
 from sole.sims.worlds import make_world
 from sole.synth import foundation
 from sole.synth.build import build, plan
-from sole.synth.config import SynthConfig
+from sole.synth.config import NOT_THE_RESULT, SynthConfig
 from sole.synth.examples import SCHEMA, draw_moments, table_of
 from sole.synth.foundation import Question, draw_questions, told_of
 from sole.synth.plan import expand_tasks
@@ -173,6 +175,22 @@ def test_an_annotator_may_add_words_but_nothing_false(tmp_path):
     assert "from the wrist camera" in kept
     assert not any("far from" in text for text in by)
     assert "simulator knows" in str(endpoint.asked[0]["messages"])
+
+
+def test_the_kept_manifest_is_of_the_recipe_and_of_no_held_out_task(tmp_path):
+    shutil.copy(PRESETS / "nano.manifest.json", tmp_path / "manifest.json")
+    manifest = load_manifest(tmp_path)
+    recipe = SynthConfig.model_validate(load_preset(PRESETS / "nano.toml"))
+    jobs = plan(recipe)
+    settings = json.loads(recipe.model_dump_json(exclude=NOT_THE_RESULT))
+    assert manifest.sources["settings"] == settings
+    assert manifest.counts["episodes"] == len(jobs) == 20608
+    assert set(manifest.seeds) == {job.seed for job in jobs}
+    assert manifest.counts["env_name"] == dict(sorted(Counter(j.env_name for j in jobs).items()))
+    assert manifest.counts["policy"] == dict(sorted(Counter(j.policy for j in jobs).items()))
+    assert {split_of(name) for name in manifest.counts["env_name"]} == {"train"}
+    said = (PRESETS.parent / "docs" / "data-format.md").read_text()
+    assert dataset_hash(manifest)[:16] in said
 
 
 def test_the_nano_recipe_is_as_long_as_promised():
