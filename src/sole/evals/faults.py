@@ -32,7 +32,7 @@ from rich.table import Table
 
 from sole.client import RemoteRewardModel
 from sole.config import Config, parse_config
-from sole.console import progress_bar, stderr, stdout
+from sole.console import progress_bar, run_module, stdout
 from sole.errors import SoleError
 from sole.evals.figures import Figure, record_figures
 from sole.evals.serving import serve
@@ -375,8 +375,4 @@ def _rounds(folder: Path) -> list[dict]:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SoleError as error:
-        stderr.print(f"faults: {error}", markup=False, soft_wrap=True)
-        raise SystemExit(error.exit_code) from error
+    run_module(main, "faults")

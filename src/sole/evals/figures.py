@@ -28,7 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sole.errors import BadInputError, ConfigError, DataError, SoleError
+from sole.console import run_module
+from sole.errors import BadInputError, ConfigError, DataError
 from sole.run import git_state, write_atomically
 
 FIGURES = Path("docs/figures.json")
@@ -227,13 +228,5 @@ def _time(name: str, command: Sequence[str]) -> int:
     return code
 
 
-def _run() -> int:
-    try:
-        return main(sys.argv[1:])
-    except SoleError as error:
-        sys.stderr.write(f"figures: {error}\n")
-        return error.exit_code
-
-
 if __name__ == "__main__":
-    raise SystemExit(_run())
+    run_module(main, "figures")

@@ -26,7 +26,7 @@ from rich.table import Table
 from sole import samples
 from sole.client import AsyncRemoteRewardModel
 from sole.config import Config, parse_config
-from sole.console import progress_bar, stderr, stdout
+from sole.console import progress_bar, run_module, stderr, stdout
 from sole.data.readers import read_episode
 from sole.errors import ServerError, SoleError
 from sole.evals.figures import Figure, record_figures
@@ -253,8 +253,4 @@ def _show(config: LoadConfig, figures: Sequence[Figure], many: Measured) -> None
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SoleError as error:
-        stderr.print(f"serving: {error}", markup=False, soft_wrap=True)
-        raise SystemExit(error.exit_code) from error
+    run_module(main, "serving")

@@ -6,11 +6,11 @@ page never claims what no command has measured. ``make trust`` measures and then
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sole.errors import ConfigError, SoleError
+from sole.console import run_module
+from sole.errors import ConfigError
 from sole.evals.attacks import ATTACKS
 from sole.evals.figures import FIGURES, fill_quotes, load_figures
 from sole.evals.learned_sections import refine_section, rl_sections
@@ -166,8 +166,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SoleError as error:
-        sys.stderr.write(f"trust page: {error}\n")
-        raise SystemExit(error.exit_code) from error
+    run_module(main, "trust page")

@@ -77,10 +77,11 @@ def run(
     """
     from sole.evals.labelled import sees_truth
     from sole.redteam.exploit import Rule
-    from sole.redteam.harvest import exploits_of, harvest, tried_by, with_words
+    from sole.redteam.harvest import exploits_of, harvest, tried_by
     from sole.redteam.replay import load_judge
     from sole.redteam.report import write_report
     from sole.redteam.search import make_task, run_search, searches
+    from sole.rewarders.beside import in_way
     from sole.rewarders.calibrated import success_at
     from sole.rl.judge import Judge
 
@@ -88,7 +89,7 @@ def run(
         _check_tasks(config.tasks)
     _continue(config)
     model = model or load_judge(config)
-    with_words(model)  # refuses now what it would refuse after the search
+    in_way(model, "thinking")  # refuses now what it would refuse after the search
     privileged = sees_truth(model)
     at = success_at(model, config.judged_success_at)
     rule = Rule(config.judged_from, config.true_below, config.min_gap, at)

@@ -28,7 +28,7 @@ from sole.redteam.rounds import read_curves
 from sole.redteam.search import MakeEnv, Search, SearchRecord, Stage
 from sole.report.overlay import write_overlay
 from sole.rewarders.base import RewardModel
-from sole.rewarders.calibrated import Calibrated
+from sole.rewarders.beside import in_way
 from sole.run import write_atomically
 from sole.sims.registry import task_names
 
@@ -128,13 +128,6 @@ def _strength(tried: Tried) -> tuple[bool, float]:
     return tried.finding.strength
 
 
-def with_words(model: RewardModel) -> RewardModel:
-    """The same model writing its reasoning; as it is when it knows no words."""
-    plain = model.model if isinstance(model, Calibrated) else model
-    thinking = getattr(plain, "thinking", None)
-    return thinking() if thinking else model
-
-
 def film(exploit: Exploit, attempt: Attempt, stage: Stage, score_every: int) -> Episode:
     """Simulate an exploit again: the moments that the model saw, with their truth.
 
@@ -182,7 +175,7 @@ def harvest(
             for exploit, attempt in zip(kept, attempts, strict=True)
         ]
         stage.close()
-        told = _tell(with_words(model), kept, episodes, rule, privileged)
+        told = _tell(in_way(model, "thinking"), kept, episodes, rule, privileged)
         if told:
             _save_task(fresh / env_name.replace("/", "-"), told, attempts, rule, model.model_id)
         filmed += told

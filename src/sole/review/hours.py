@@ -19,8 +19,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sole.config import Config, load_preset, parse_config
-from sole.console import stderr, stdout
-from sole.errors import ConfigError, DataError, SoleError
+from sole.console import run_module, stdout
+from sole.errors import ConfigError, DataError
 from sole.evals.figures import Figure, record_figures
 from sole.report.run_data import read_metrics
 
@@ -155,8 +155,4 @@ def _table(costs: Sequence[TrainingCost], total: float) -> Table:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SoleError as error:
-        stderr.print(f"hours: {error}", markup=False, soft_wrap=True)
-        raise SystemExit(error.exit_code) from error
+    run_module(main, "hours")

@@ -7,7 +7,6 @@ only a guess that the model checks.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,10 +16,9 @@ import torch
 from pydantic import Field
 
 from sole.config import Config, parse_config
-from sole.console import progress_bar, stderr, stdout
+from sole.console import progress_bar, run_module, stdout
 from sole.data.episode import Episode
 from sole.data.lerobot_reader import open_dataset, read_episodes
-from sole.errors import SoleError
 from sole.models.nano.reader import NanoReader
 from sole.models.nano.writing import Phrases
 from sole.protocol.prompt import write_reply
@@ -92,8 +90,4 @@ def _tokens(reader: NanoReader, reasoning: str, progress: float) -> list[int]:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SoleError as error:
-        stderr.print(f"phrases: {error}", markup=False, soft_wrap=True)
-        raise SystemExit(error.exit_code) from error
+    run_module(main, "phrases")

@@ -8,7 +8,6 @@ shows that the path holds, how long its steps take and what memory they need, an
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ import torch
 from pydantic import Field
 
 from sole.config import Config, parse_config
-from sole.console import stdout
+from sole.console import run_module, stdout
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
-from sole.errors import ConfigError, SoleError
+from sole.errors import ConfigError
 from sole.models.base import Question
 from sole.models.hf.reader import TransformersReader
 from sole.train import vlm_grpo, vlm_sft
@@ -136,13 +135,5 @@ def _free() -> None:
         torch.cuda.empty_cache()
 
 
-def _run() -> int:
-    try:
-        return main(sys.argv[1:])
-    except SoleError as error:
-        sys.stderr.write(f"vlm_path: {error}\n")
-        return error.exit_code
-
-
 if __name__ == "__main__":
-    raise SystemExit(_run())
+    run_module(main, "vlm_path")
