@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,25 @@ def test_recording_replaces_by_name_and_keeps_the_rest(tmp_path):
     assert (found["a"]["value"], found["a"]["command"]) == (3.0, "make y")
     assert (found["b"]["low"], found["b"]["high"]) == (1.5, None)
     assert isinstance(json.loads(path.read_text()), list)
+
+
+def test_recording_is_no_change_of_the_code_that_measures(tmp_path):
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True)
+
+    (tmp_path / "docs").mkdir()
+    path, code = tmp_path / "docs" / "figures.json", tmp_path / "code.py"
+    code.write_text("1")
+    git("init", "-q")
+    git("add", "code.py")
+    git("commit", "-q", "-m", "one")
+    for name in ("a", "b"):
+        record_figures(path, [Figure(name, 1.0, "")], "measure")
+    assert not load_figures(path)["b"]["commit"].endswith("+changes")
+    code.write_text("2")
+    record_figures(path, [Figure("c", 1.0, "")], "measure")
+    assert load_figures(path)["c"]["commit"].endswith("+changes")
 
 
 def test_quotes_show_shares_as_percent_when_they_are_written_so():

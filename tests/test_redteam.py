@@ -404,6 +404,20 @@ def test_what_was_found_is_printed_and_recorded(attacked, capsys):
     json.dumps(attacked[1], allow_nan=False)
 
 
+def test_rates_have_intervals_over_tasks():
+    one = {"seconds": 1800.0, "episodes": 50}
+    rows = [{"env": "a", "exploits": 1, **one}, {"env": "a", "exploits": 0, **one},
+            {"env": "b", "exploits": 3, **one}, {"env": "b", "exploits": 2, **one}]  # fmt: skip
+    counts = {"n_exploits": 6, "n_episodes": 200}
+    rates = {"exploits_per_hour": 3.0, "exploits_per_100_episodes": 3.0}
+    result = {"searches": rows, **rates, **counts}
+    rate, of_100, *_ = redteam_figures(result, "")
+    assert (rate.low, rate.value, rate.high) == (1.0, 3.0, 5.0)
+    assert (of_100.low, of_100.value, of_100.high) == (1.0, 3.0, 5.0)
+    alone = redteam_figures({**result, "searches": rows[:2]}, "")[0]
+    assert np.isnan([alone.low, alone.high]).all()
+
+
 def test_an_exploit_that_does_not_come_out_again_stops_the_run(tmp_path):
     attack(tmp_path)
 

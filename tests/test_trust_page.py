@@ -38,6 +38,16 @@ def test_every_quote_of_the_page_is_right(recorded, tmp_path):
     assert "| <= 5 % |" in text
 
 
+def test_the_red_team_has_a_column_for_each_model_that_was_attacked(recorded):
+    record_figures(recorded, [
+        Figure("redteam.exploits_per_hour_before", 90.0, "per hour", 60.0, 120.0),
+        Figure("redteam.exploits_per_hour_shipped", 30.0, "per hour", 20.0, 45.5),
+    ], "sole redteam presets/redteam.toml")  # fmt: skip
+    text = page.trust_page(load_figures(recorded))
+    assert "| | before hard negatives | the nano that ships |" in text
+    assert "<!--fig:redteam.exploits_per_hour_shipped@high-->45.5<!--/fig-->]" in text
+
+
 def test_attacks_stand_below_what_is_judged_as_it_is(recorded):
     record_figures(recorded, [
         Figure("robust.success_at", 0.5, "probability"),
@@ -111,4 +121,4 @@ def test_the_red_teams_preset_attacks_five_training_and_three_test_tasks():
     preset = RedteamConfig.model_validate(load_preset(ROOT / "presets" / "redteam.toml"))
     splits = [split_of(task) for task in preset.tasks]
     assert (splits.count("train"), splits.count("test")) == (5, 3)
-    assert json.loads(preset.model_dump_json())["minutes"] == 60.0
+    assert json.loads(preset.model_dump_json())["minutes"] == 30.0

@@ -27,12 +27,18 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def git_state(folder: Path | None = None) -> dict[str, Any]:
-    """Return the commit and whether the tree is dirty, or ``commit: None`` outside a checkout."""
+def git_state(folder: Path | None = None, apart_from: Path | None = None) -> dict[str, Any]:
+    """Return the commit and whether the tree is dirty, or ``commit: None`` outside a checkout.
+
+    Args:
+        folder: Inside the checkout; None for that of this code.
+        apart_from: A file of the checkout that may have changed.
+    """
     where = folder or Path(__file__).parent
+    but = ["--", ":/", f":(exclude){apart_from.resolve()}"] if apart_from else []
     try:
         commit = _git(where, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(where, "status", "--porcelain"))}
+        return {"commit": commit, "dirty": bool(_git(where, "status", "--porcelain", *but))}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
 

@@ -63,7 +63,8 @@ def load_figures(path: Path) -> dict[str, dict[str, Any]]:
 def record_figures(path: Path, figures: Sequence[Figure], command: str) -> None:
     """Add or replace figures, with commit, machine and date of this moment."""
     entries = load_figures(path)
-    git = git_state(path.resolve().parent)
+    # What an earlier command recorded here is no change of the code that measures.
+    git = git_state(path.resolve().parent, apart_from=path)
     about = {
         "command": portable(command, path.resolve().parent.parent),
         "commit": f"{git['commit']}{'+changes' if git['dirty'] else ''}",

@@ -49,6 +49,10 @@ WORDS = (
 #: What vulnerability was aimed at, in percent.
 TARGETS = {"occlusion": 8, "lookalike": 5, "lookalike_sim": 5, "lighting": 6, "lighting_sim": 6,
            "clutter": 4, "clutter_sim": 4}  # fmt: skip
+#: Endings of the red team's figures (presets/redteam.toml).
+ATTACKED = {
+    "before": "before hard negatives", "after": "after", "shipped": "the nano that ships",
+}  # fmt: skip
 CALIBRATE = (
     ("ece_before", "calibration error as the model says", "0.000"),
     ("ece_after", "calibration error, calibrated", "0.000"), ("fpr", "false positives", "0%"),
@@ -148,13 +152,20 @@ def _calibration(figures: Figures) -> list[str]:
 
 def _redteam(figures: Figures) -> list[str]:
     names = ("exploits_per_hour", "exploits_per_100_episodes", "n_exploits", "n_episodes")
-    if "redteam.exploits_per_hour_before" not in figures:
+    models = {k: v for k, v in ATTACKED.items() if f"redteam.{names[0]}_{k}" in figures}
+    if not models:
         return []
-    lines = ["## Red team", "", "| | before hard negatives | after |", "|---|---|---|"]
+    lines = ["## Red team", "", f"| | {' | '.join(models.values())} |"]
+    lines.append("|---" * (len(models) + 1) + "|")
     for name in names:
-        cells = [quote(f"redteam.{name}_{when}", "0.0", figures) for when in ("before", "after")]
-        lines.append(f"| {name.replace('_', ' ')} | {cells[0]} | {cells[1]} |")
-    return lines + measured_by(["redteam.exploits_per_hour_before"], figures)
+        cells = [quote(f"redteam.{name}_{model}", "0.0", figures) for model in models]
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Before and after: the first nano, and the same weights after one round of hard negatives "
+        "(400 steps). Intervals are over tasks. What counts as an exploit: [red team](redteam.md).",
+    ]
+    return lines + measured_by([f"redteam.{names[0]}_{model}" for model in models], figures)
 
 
 def main(argv: Sequence[str]) -> int:

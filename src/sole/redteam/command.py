@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.table import Table
 
 from sole.config import parse_config
@@ -242,15 +243,44 @@ def _sentence(result: dict[str, Any]) -> str:
 
 
 def redteam_figures(result: dict[str, Any], label: str) -> list[Figure]:
-    """``redteam.exploits_per_hour`` and what it rests on, each with ``_LABEL`` if there is one."""
+    """``redteam.exploits_per_hour`` and what it rests on, each with ``_LABEL`` if there is one.
+
+    The rates have 95 % intervals over tasks: whole tasks are drawn, with all their searches.
+    """
     from sole.evals.figures import Figure
 
     ending = f"_{label}" if label else ""
-    units = {
-        "exploits_per_hour": "per hour", "exploits_per_100_episodes": "per 100 episodes",
-        "n_exploits": "exploits", "n_episodes": "episodes",
-    }  # fmt: skip
-    return [
-        Figure(f"redteam.{name}{ending}", math.nan if result[name] is None else result[name], unit)
-        for name, unit in units.items()
-    ]
+    rates = {
+        "exploits_per_hour": ("per hour", "seconds", 3600),
+        "exploits_per_100_episodes": ("per 100 episodes", "episodes", 100),
+    }
+    figures = [
+        Figure(
+            f"redteam.{name}{ending}", math.nan if result[name] is None else result[name], unit,
+            *_over_tasks(result["searches"], amount, scale),
+        )
+        for name, (unit, amount, scale) in rates.items()
+    ]  # fmt: skip
+    counts = {"n_exploits": "exploits", "n_episodes": "episodes"}
+    return figures + [Figure(f"redteam.{n}{ending}", result[n], unit) for n, unit in counts.items()]
+
+
+def _over_tasks(
+    searches: Sequence[dict[str, Any]], amount: str, scale: float
+) -> tuple[float, float]:
+    """Interval of exploits per ``scale`` of ``amount``; NaN where there is one task only."""
+    from sole.evals.metrics import bootstrap_interval
+
+    tasks = sorted({row["env"] for row in searches})
+    sums = np.array([
+        [sum(row[name] for row in searches if row["env"] == task) for name in ("exploits", amount)]
+        for task in tasks
+    ], float)  # fmt: skip
+    if len(tasks) < 2 or not np.all(sums[:, 1] > 0):
+        return math.nan, math.nan
+
+    def rate(drawn: np.ndarray) -> float:
+        exploits, spent = sums[drawn.astype(int)].sum(axis=0)
+        return scale * float(exploits / spent)
+
+    return bootstrap_interval(np.arange(len(tasks)), statistic=rate)
