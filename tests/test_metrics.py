@@ -219,6 +219,7 @@ GOOD = [0.0, 1.0, 2.0]
 @pytest.mark.parametrize(
     "metric",
     [metrics.spearman, metrics.pearson, metrics.mae, metrics.kendall_tau_a, metrics.falling_f1,
+     metrics.rising_f1, lambda a, b: metrics.falling_f1(b, a), lambda a, b: metrics.rising_f1(b, a),
      metrics.ranking_accuracy, lambda a, b: metrics.roc_auc(a, [True, False, True]),
      lambda a, b: metrics.average_precision(a, [True, False, True]),
      lambda a, b: metrics.fpr_at_recall(a, [True, False, True], 0.9)],

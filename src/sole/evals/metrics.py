@@ -203,9 +203,9 @@ def _operating_points(
     if not truth.any():
         return np.zeros(0), np.zeros(0), np.zeros(0)
     thresholds = np.unique(values)[::-1]
-    true = np.array([(values[truth] >= t).sum() for t in thresholds])
-    false = np.array([(values[~truth] >= t).sum() for t in thresholds])
     n_false = int((~truth).sum())
+    true = truth.sum() - np.searchsorted(np.sort(values[truth]), thresholds)
+    false = n_false - np.searchsorted(np.sort(values[~truth]), thresholds)
     fpr = false / n_false if n_false else np.full(len(false), math.nan)
     return true / truth.sum(), true / (true + false), fpr
 
@@ -219,7 +219,7 @@ def falling_f1(judged: Values, true: Values, least: float = 5.0) -> float:
         >>> falling_f1([0, 40, 10, 20], [0, 50, 20, 30])
         1.0
     """
-    return _f1(-np.diff(_numbers(judged)) > least, -np.diff(true) > least)
+    return _f1(-np.diff(_numbers(judged)) > least, -np.diff(_numbers(true)) > least)
 
 
 def rising_f1(judged: Values, true: Values, least: float = 5.0) -> float:
@@ -231,7 +231,7 @@ def rising_f1(judged: Values, true: Values, least: float = 5.0) -> float:
         >>> rising_f1([0, 40, 10, 11], [0, 50, 20, 30])
         0.6666666666666666
     """
-    return _f1(np.diff(np.asarray(judged, float)) > least, np.diff(true) > least)
+    return _f1(np.diff(_numbers(judged)) > least, np.diff(_numbers(true)) > least)
 
 
 def _f1(said: np.ndarray, real: np.ndarray) -> float:
