@@ -97,11 +97,32 @@ def test_rewards_between_judged_moments_are_interpolated():
 
 def test_the_difference_form_pays_what_a_decision_gains():
     rollout = roll_out([PointEnv()], [3], lambda o: np.ones((len(o), 2)), every=1)
-    judge = Judge(Oracle(), psi=2.0, clip=50.0, privileged=True, form="difference", discount=0.9)
+    judge = Judge(Oracle(), psi=2.0, clip=50.0, privileged=True, form="difference")
     rewards = judge(rollout)[0].rewards
     p = np.clip(rollout[0].truth.true_progress, -50, 50) / 100
     assert rewards is not None
-    np.testing.assert_allclose(rewards, 2 * (0.9 * p[1:] - p[:-1]), atol=1e-6)
+    np.testing.assert_allclose(rewards, 2 * (p[1:] - p[:-1]), atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["level", "difference", "tri"])
+def test_every_form_values_the_way_to_the_goal_above_the_way_back(form):
+    # Five places in a row and no end: a time limit bootstraps, so values go on for ever.
+    judge = Judge(Oracle(), form=form, discount=0.9)
+    places = np.arange(5)
+    ways = np.clip(places[:, None] + np.array([-1, 1]), 0, 4)
+    steps = [StepScore(25.0 * p, success_probability=p / 4) for p in places]
+
+    def reward(before, after):
+        score = EpisodeScore((steps[before], steps[after]), "m")
+        rewards = judge.judgement_of(score, np.array([0, 1]), 2).rewards
+        assert rewards is not None
+        return rewards[0]
+
+    paid = np.array([[reward(p, after) for after in ways[p]] for p in places])
+    worth = np.zeros((5, 2))
+    for _ in range(500):
+        worth = paid + 0.9 * worth.max(1)[ways]
+    assert np.all(worth[:, 1] - worth[:, 0] > 0.01)
 
 
 def test_the_tri_form_adds_completion_and_the_direction_between_judged_moments():

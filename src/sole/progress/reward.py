@@ -41,14 +41,18 @@ def level_reward(progress: np.ndarray, psi: float = 1.0, clip: float = 100.0) ->
 
 
 def difference_reward(progress: np.ndarray, discount: float = 1.0) -> np.ndarray:
-    """The gain in progress of each step, as potential-based shaping: ``g p[t+1] - p[t]``, over 100.
+    """The gain in progress of each step: ``g p[t+1] - p[t]``, over 100.
 
     Added up with the same discount it telescopes to ``g**(T-1) p[-1] - p[0]``, so no detour and no
-    waiting pays (Ng, Harada and Russell 1999).
+    waiting pays. With the agent's own discount this is potential-based shaping (Ng, Harada and
+    Russell 1999), which changes no policy's rank. It is for beside another reward: where it is the
+    only one and values go on beyond a time limit, every policy is worth ``-p[0]`` and nothing is
+    learned. The plain gain (``g = 1``) is that shaping and ``1 - g`` of the level reward, so it has
+    the level reward's best policies.
 
     Args:
         progress: ``(T,)`` percent, without NaN, T >= 1.
-        discount: The agent's own, in (0, 1].
+        discount: ``g``, in (0, 1]; 1 where nothing else is paid.
 
     Returns:
         float64 ``(T - 1,)``, one per step.

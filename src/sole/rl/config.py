@@ -85,7 +85,7 @@ class RlConfig(Config):
     """The c of the line above, percent."""
     reward_form: Literal["level", "difference", "tri"] = "level"
     """What a decision earns: the progress it leads to (the line above), psi times what it gains
-    (gamma * p[t+1] - p[t], potential-based), or progress, completion and direction by thirds."""
+    (p[t+1] - p[t]), or progress, completion and direction by thirds."""
     calibration: Path | None = None
     """What `sole calibrate` saved for this model in this mode; rewards are then calibrated."""
     failure: Literal["hold", "drop_episode", "raise"] = "hold"

@@ -50,8 +50,8 @@ class Judge:
         clip: Progress is clipped to [-clip, clip] percent first.
         failure: What a failed read means: hold, drop_episode or raise.
         form: What a decision earns: ``level`` the progress it leads to, ``difference`` what it
-            gains (potential-based, with ``discount``), ``tri`` progress, completion and direction.
-        discount: The agent's own, for the difference form.
+            gains, ``tri`` progress, completion and direction.
+        discount: The agent's own, for what staying would earn where an episode ends early.
         privileged: Show the truth to the model; the oracle's only.
         caution: So many times its uncertainty is taken off the progress.
         gate_points: A moment that is less certain than this keeps the last certain progress.
@@ -120,7 +120,8 @@ class Judge:
             return level_reward(progress, psi=self.psi, clip=self.clip)[1:]
         clipped = np.clip(progress, -self.clip, self.clip)
         if self.form == "difference":
-            return self.psi * difference_reward(clipped, self.discount)
+            # Without the agent's discount: with it all policies are worth the same, see there.
+            return self.psi * difference_reward(clipped)
         completion = interpolate_scores(_completion(score), frames, len(progress))
         way = np.zeros(len(progress) - 1)  # after the last judged moment nothing changes
         way[: frames[-1]] = np.repeat(directions(held), np.diff(frames))

@@ -101,8 +101,7 @@ class _Training:
             raise ConfigError(f"env {config.env}: has no truth, so it has no oracle")
         self.judge = Judge(
             model or make_model(config), config.psi, config.clip, config.failure, self.oracle,
-            form=config.reward_form, discount=config.gamma,
-            caution=config.caution, gate_points=config.gate_points,
+            form=config.reward_form, caution=config.caution, gate_points=config.gate_points,
         )  # fmt: skip
         if config.asynchronous and config.stale_rounds and config.algorithm == "ppo":
             raise ConfigError("PPO learns from its newest round: it needs --stale-rounds 0")
