@@ -87,6 +87,25 @@ def test_every_verb_has_a_help(verb, capsys):
     assert f"sole {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("verb", ["bench", "check", "data", "fit", "models", "report", "sims"])
+def test_every_word_behind_a_verb_leads_to_a_function(verb, monkeypatch):
+    module = importlib.import_module(cli.VERBS[verb][0])
+    found = {}
+    monkeypatch.setattr(module, "run_word", lambda _argv, words, *_: found.update(words) or 0)
+    module.main([])
+    assert found
+    for place in found.values():
+        name, _, function = place.partition(":")
+        assert callable(getattr(importlib.import_module(name), function))
+
+
+def test_a_word_that_is_not_there_is_one_line_that_names_the_others(capsys):
+    assert cli.main(["sims", "polish"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "sole sims: expected one of list, sheet, got 'polish': sole sims --help"
+
+
 @pytest.mark.parametrize(("error", "code"), [(SoleError("no"), 1), (ConfigError("no"), 2)])
 def test_an_error_of_the_user_is_one_line_and_its_own_exit_code(monkeypatch, capsys, error, code):
     def fail(argv):

@@ -359,7 +359,7 @@ def test_command_without_a_finished_run_says_so(tmp_path):
 
 
 def test_only_rl_can_be_benched():
-    with pytest.raises(ConfigError, match="expected rl"):
+    with pytest.raises(ConfigError, match="expected one of rl, tokens"):
         command.main(["sims"])
 
 

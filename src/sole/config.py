@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +38,30 @@ def load_preset(path: Path) -> dict[str, Any]:
         raise ConfigError(f"preset {path}: cannot be read ({error.strerror})") from error
     except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"preset {path}: {error}") from error
+
+
+def run_word(argv: Sequence[str], words: Mapping[str, str], verb: str, usage: str) -> int:
+    """Run what the word behind a verb names, such as ``quality`` in ``sole eval quality``.
+
+    Args:
+        argv: The word, and what is for it alone; ``--help`` prints the usage.
+        words: ``module:function`` by word. Only the chosen module is imported, so that help is
+            there at once.
+        verb: What the user typed before the word, for the error.
+        usage: The text of ``--help``.
+
+    Raises:
+        ConfigError: If there is no such word.
+    """
+    if argv and argv[0] in {"-h", "--help"}:
+        sys.stdout.write(usage)
+        return 0
+    if not argv or argv[0] not in words:
+        raise ConfigError(
+            f"expected one of {', '.join(words)}, got {' '.join(argv[:1])!r}: {verb} --help"
+        )
+    module, _, function = words[argv[0]].partition(":")
+    return getattr(importlib.import_module(module), function)(argv[1:])
 
 
 def parse_config(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sole.bench.config import RlBenchConfig
-from sole.config import parse_config
+from sole.config import parse_config, run_word
 from sole.console import progress_bar, stderr
 from sole.errors import ConfigError, DataError
 from sole.run import write_atomically
@@ -27,18 +27,8 @@ _USAGE = (
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole bench``; the first word chooses the sweep."""
-    if argv and argv[0] in {"-h", "--help"}:
-        sys.stdout.write(_USAGE)
-        return 0
-    if argv and argv[0] == "tokens":
-        from sole.bench import tokens
-
-        return tokens.main(argv[1:])
-    if not argv or argv[0] != "rl":
-        raise ConfigError(
-            f"expected rl or tokens, got {' '.join(argv[:1])!r}; see sole bench --help"
-        )
-    return run_rl(argv[1:])
+    words = {"rl": f"{__name__}:run_rl", "tokens": "sole.bench.tokens:main"}
+    return run_word(argv, words, "sole bench", _USAGE)
 
 
 def run_rl(argv: Sequence[str]) -> int:

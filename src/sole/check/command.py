@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 
-from sole.errors import ConfigError
+from sole.config import run_word
 
 CHECKS = {
     "reasoning": "false claims planted in generated reasoning: how many are caught",
@@ -19,12 +17,8 @@ CHECKS = {
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole check``; the first word chooses what is measured."""
-    if argv and argv[0] in {"-h", "--help"}:
-        lines = [f"  {name:<10} {text}" for name, text in CHECKS.items()]
-        sys.stdout.write("usage: sole check WHAT [flags]\n\n" + "\n".join(lines))
-        sys.stdout.write("\n\nsole check WHAT --help shows the flags.\n")
-        return 0
-    if not argv or argv[0] not in CHECKS:
-        raise ConfigError(f"expected one of {', '.join(CHECKS)}, got {' '.join(argv[:1])!r}")
-    module = importlib.import_module(f"sole.check.{argv[0]}")
-    return module.main(list(argv[1:]))
+    lines = [f"  {name:<10} {text}\n" for name, text in CHECKS.items()]
+    usage = f"usage: sole check WHAT [flags]\n\n{''.join(lines)}\n"
+    usage += "sole check WHAT --help shows the flags.\n"
+    words = {name: f"sole.check.{name}:main" for name in CHECKS}
+    return run_word(argv, words, "sole check", usage)

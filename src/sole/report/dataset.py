@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +14,12 @@ from pydantic import Field
 from rich.table import Table
 from rich.text import Text
 
-from sole.config import Config, parse_config
+from sole.config import Config, parse_config, run_word
 from sole.console import progress_bar, stderr, stdout
 from sole.data import layout
 from sole.data.episode import VIEW_NAMES
 from sole.data.lerobot import DatasetInfo, open_dataset, read_episodes
 from sole.data.summary import read_labels, summary
-from sole.errors import ConfigError
 from sole.report.dataset_page import (
     MOST_ROWS,
     Example,
@@ -64,19 +62,8 @@ class InspectConfig(Config):
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole data``; the first word chooses what is done."""
-    verbs: dict[str, Callable[[Sequence[str]], int]] = {"inspect": inspect, "augment": _augment}
-    if argv and argv[0] in {"-h", "--help"}:
-        sys.stdout.write(_USAGE)
-        return 0
-    if not argv or argv[0] not in verbs:
-        raise ConfigError(f"expected one of {', '.join(verbs)}, got {' '.join(argv[:1])!r}")
-    return verbs[argv[0]](argv[1:])
-
-
-def _augment(argv: Sequence[str]) -> int:
-    from sole.synth.augment import main as augment
-
-    return augment(argv)
+    words = {"inspect": f"{__name__}:inspect", "augment": "sole.synth.augment:main"}
+    return run_word(argv, words, "sole data", _USAGE)
 
 
 def inspect(argv: Sequence[str]) -> int:

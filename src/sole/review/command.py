@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from sole.errors import ConfigError
+from sole.config import run_word
 
 _USAGE = (
     "usage: sole report quality RESULT.json [flags]\n"
@@ -20,47 +19,15 @@ _USAGE = (
     "  clips        a page of a result of sole eval clips, the worst ones to look at\n\n"
     "sole report quality --help shows the flags.\n"
 )
+_WORDS = {
+    "quality": "sole.review.quality:run_quality_report",
+    "compare": "sole.review.compare:run_compare",
+    "robustness": "sole.review.robustness:run_robustness_report",
+    "calibration": "sole.review.calibration:run_calibration_report",
+    "clips": "sole.review.recorded:run_clips_report",
+}
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole report``."""
-    verbs: dict[str, Callable[[Sequence[str]], int]] = {
-        "quality": _quality, "compare": _compare, "robustness": _robustness,
-        "calibration": _calibration, "clips": _clips,
-    }  # fmt: skip
-    if argv and argv[0] in {"-h", "--help"}:
-        sys.stdout.write(_USAGE)
-        return 0
-    if not argv or argv[0] not in verbs:
-        raise ConfigError(f"expected one of {', '.join(verbs)}, got {' '.join(argv[:1])!r}")
-    return verbs[argv[0]](argv[1:])
-
-
-def _quality(argv: Sequence[str]) -> int:
-    from sole.review.quality import run_quality_report
-
-    return run_quality_report(argv)
-
-
-def _compare(argv: Sequence[str]) -> int:
-    from sole.review.compare import run_compare
-
-    return run_compare(argv)
-
-
-def _robustness(argv: Sequence[str]) -> int:
-    from sole.review.robustness import run_robustness_report
-
-    return run_robustness_report(argv)
-
-
-def _calibration(argv: Sequence[str]) -> int:
-    from sole.review.calibration import run_calibration_report
-
-    return run_calibration_report(argv)
-
-
-def _clips(argv: Sequence[str]) -> int:
-    from sole.review.recorded import run_clips_report
-
-    return run_clips_report(argv)
+    return run_word(argv, _WORDS, "sole report", _USAGE)

@@ -11,9 +11,8 @@ import tyro
 from pydantic import Field
 from rich.table import Table
 
-from sole.config import Config, parse_config
+from sole.config import Config, parse_config, run_word
 from sole.console import stdout
-from sole.errors import ConfigError
 from sole.rewarders.catalogue import CATALOGUE, Entry
 
 _USAGE = (
@@ -34,12 +33,12 @@ class ListConfig(Config):
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole models``; the first word chooses what is done."""
-    if argv and argv[0] in {"-h", "--help"}:
-        sys.stdout.write(_USAGE)
-        return 0
-    if not argv or argv[0] != "list":
-        raise ConfigError(f"expected list, got {' '.join(argv[:1])!r}: sole models list")
-    config = parse_config(ListConfig, argv[1:], "sole models list")
+    return run_word(argv, {"list": f"{__name__}:run_list"}, "sole models", _USAGE)
+
+
+def run_list(argv: Sequence[str]) -> int:
+    """Run ``sole models list``."""
+    config = parse_config(ListConfig, argv, "sole models list")
     if config.print_json:
         rows = [as_json(entry, config.frames) for entry in CATALOGUE]
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")

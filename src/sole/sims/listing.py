@@ -11,7 +11,7 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from sole.config import Config, parse_config
+from sole.config import Config, parse_config, run_word
 from sole.console import stdout
 from sole.errors import ConfigError
 from sole.sims.registry import SUITES, split_of, task_names
@@ -36,16 +36,13 @@ class SimsConfig(Config):
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole sims``; the first word chooses what is done."""
-    if argv and argv[0] in {"-h", "--help"}:
-        sys.stdout.write(_USAGE)
-        return 0
-    if argv and argv[0] == "sheet":
-        from sole.sims.sheet import main as sheet
+    words = {"list": f"{__name__}:run_list", "sheet": "sole.sims.sheet:main"}
+    return run_word(argv, words, "sole sims", _USAGE)
 
-        return sheet(argv[1:])
-    if not argv or argv[0] != "list":
-        raise ConfigError(f"expected list or sheet, got {' '.join(argv[:1])!r}: sole sims list")
-    config = parse_config(SimsConfig, argv[1:], "sole sims list")
+
+def run_list(argv: Sequence[str]) -> int:
+    """Run ``sole sims list``."""
+    config = parse_config(SimsConfig, argv, "sole sims list")
     if config.suite is not None and config.suite not in SUITES:
         raise ConfigError(f"no suite {config.suite!r}; choose from: {', '.join(SUITES)}")
     rows = [as_json(name) for name in SUITES if config.suite in (None, name)]

@@ -7,14 +7,13 @@ frozen: every picture is looked at once, and only a small head is trained on wha
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from sole.config import Config, load_preset, parse_config
+from sole.config import Config, load_preset, parse_config, run_word
 from sole.console import stdout
 from sole.errors import ConfigError
 
@@ -104,13 +103,21 @@ _FREE = {"out", "threads", "checkpoint_every"}
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole fit``; the first word chooses what is trained."""
-    if argv and argv[0] in {"-h", "--help"}:
-        sys.stdout.write(_USAGE)
-        return 0
-    kinds = {"rewind": RewindConfig, "classifier": ClassifierConfig}
-    if not argv or argv[0] not in kinds:
-        raise ConfigError(f"expected rewind or classifier, got {' '.join(argv[:1])!r}: sole fit -h")
-    config = parse_config(kinds[argv[0]], argv[1:], f"sole fit {argv[0]}")
+    words = {kind: f"{__name__}:fit_{kind}" for kind in ("rewind", "classifier")}
+    return run_word(argv, words, "sole fit", _USAGE)
+
+
+def fit_rewind(argv: Sequence[str]) -> int:
+    """Run ``sole fit rewind``."""
+    return _fit(parse_config(RewindConfig, argv, "sole fit rewind"))
+
+
+def fit_classifier(argv: Sequence[str]) -> int:
+    """Run ``sole fit classifier``."""
+    return _fit(parse_config(ClassifierConfig, argv, "sole fit classifier"))
+
+
+def _fit(config: RewindConfig | ClassifierConfig) -> int:
     check_out(config)
     # Imported only now: torch takes seconds that --help does not need.
     from sole.train.fit_loop import train
