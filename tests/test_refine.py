@@ -192,7 +192,8 @@ def judge(**settings) -> Judge:
     return Judge(Nearness(0.0), form="tri", discount=0.9, **settings)
 
 
-def guarded():
+def guarded(task):
+    assert task
     return CompletionGuard(at=0.5, in_a_row=2)
 
 
@@ -237,6 +238,27 @@ def test_ending_early_costs_the_agent_nothing():
     forever = sum(0.9**k * staying for k in range(1, 500))
     assert rewards[-1] - plain.rewards[-1] == pytest.approx(forever, rel=1e-4)
     np.testing.assert_array_equal(rewards[:-1], plain.rewards[:-1])
+
+
+def test_each_episodes_guard_is_told_its_own_sentence():
+    class Named(PointEnv):
+        def reset(self, *, seed=None, options=None):
+            self.task = f"move point {seed} to the goal"
+            return super().reset(seed=seed, options=options)
+
+    told = []
+
+    def noting(task):
+        told.append(task)
+        return guarded(task)
+
+    play([Named(), Named()], [3, 4], still, judge(), guarded=noting)
+    assert told == ["move point 3 to the goal", "move point 4 to the goal"]
+
+
+def test_an_end_is_not_valued_without_a_discount():
+    with pytest.raises(ValueError, match="discount below 1"):
+        play(points(1), [0], toward_goal, Judge(Nearness(0.0)), guarded=guarded)
 
 
 def test_the_oracle_judges_running_episodes_too():

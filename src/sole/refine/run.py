@@ -187,10 +187,9 @@ class _Refinement:
         every = self.config.score_every
         return play(envs, seeds, decide, self.judge, every=every, guarded=guard)
 
-    def _guard(self) -> CompletionGuard:
+    def _guard(self, task: str) -> CompletionGuard:
         config, look = self.config, None
         if config.second_look_copies and not self.judge.privileged:
-            task = self.envs[0].task
             look = look_again(
                 self.judge.model, task, config.completion_at, config.second_look_copies
             )

@@ -18,7 +18,8 @@ from sole.sims.base import TaskEnv
 
 #: Observations of several episodes -> what each policy decided, and the action that is carried out.
 Decide = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-Guarded = Callable[[], CompletionGuard]
+#: The episode's sentence -> its guard.
+Guarded = Callable[[str], CompletionGuard]
 
 
 class TruthReader:
@@ -89,8 +90,14 @@ def play(
         decide: The policy.
         judge: Says progress and completion at every judged moment.
         every: Judge every this many decisions, and the last moment.
-        guarded: Makes the guard of an episode; None ends none early.
+        guarded: Makes the guard of an episode of a sentence; None ends none early.
+
+    Raises:
+        ValueError: If episodes may end early and the judge does not know the agent's discount: what
+            staying would have earned has no bound then.
     """
+    if guarded and not judge.discount < 1:
+        raise ValueError(f"play: expected a judge with a discount below 1, got {judge.discount}")
     loop = _Loop(list(envs), decide, judge, every, guarded)
     return loop.run(seeds)
 
@@ -114,7 +121,7 @@ class _Loop:
             episode.observations.append(env.reset(seed=episode.seed)[0])
         model, tasks = self.judge.model, [env.task for env in self.envs]
         self.sessions = [] if self.judge.privileged else [model.start(task) for task in tasks]
-        self.guards = [self.guarded() if self.guarded else None for _ in seeds]
+        self.guards = [self.guarded(task) if self.guarded else None for task in tasks]
         self._look(0)
         for t in range(1, self.envs[0].max_steps + 1):
             self._act()
