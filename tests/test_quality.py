@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -135,6 +136,36 @@ def test_table_has_one_row_per_model_and_episode(tmp_path, monkeypatch):
     assert [r["true_success_ever"] for r in rows[:4]] == [True, False, True, False]
 
 
+def test_every_number_over_all_episodes_has_an_interval_over_tasks():
+    row = measure(RandomWalk(0), EPISODES, config())
+    for name in ("auc", "auc_max", "auc_last", "auprc", "fpr_at_recall90"):
+        value, low, high = row.mean(name)
+        assert low <= value <= high, name
+
+
+def test_what_words_show_is_recorded_under_the_models_own_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda c, split: EPISODES)
+    monkeypatch.setattr("sole.evals.quality.labelled_judge", lambda *_: Talker())
+    figures = tmp_path / "f.json"
+    main(["eval", "quality", "--model", "runs/mine", "--think", "--no-controls",
+          "--figures", str(figures), "--prefix", "t"])  # fmt: skip
+    found = {entry["name"]: entry for entry in json.loads(figures.read_text())}
+    assert found["mine.parse_rate"]["value"] == 0.75
+    assert found["mine.hallucination"]["low"] is not None
+    assert not any(name.startswith("nano.") for name in found)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["ramp=runs/a"], ["a/b", "a_b"], ["x=a", "x=b"], ["m"], ["--variants", "chained=runs/a"]],
+)
+def test_two_rows_of_one_name_are_refused(flags, capsys):
+    against = flags if flags[0] != "--variants" else flags[1:]
+    more = ["--variants"] if flags[0] == "--variants" else []
+    assert main(["eval", "quality", "--model", "m", *more, "--against", *against]) == 2
+    assert "another row is called" in capsys.readouterr().err
+
+
 def test_failed_reads_are_null_in_the_table_and_held_in_the_metrics():
     row = measure(Talker(), EPISODES[:1], config()).per_episode[0]
     assert row["judged_progress"][:3] == [0.0, None, 50.0]
@@ -158,6 +189,19 @@ class Talker:
         said = StepScore(50.0, reasoning="The gripper is touching the puck.")
         unread = StepScore(None, error="no number")
         return (StepScore(0.0), unread, *[said] * (n_frames - 2))
+
+
+class Mute(Talker):
+    """The same without words."""
+
+    def _steps(self, n_frames):
+        return tuple(replace(step, reasoning="") for step in super()._steps(n_frames))
+
+
+def test_unreadable_replies_are_counted_with_words_and_without():
+    for model in (Talker(), Mute()):
+        assert measure(model, EPISODES, config()).pooled["n_errors"] == len(EPISODES)
+    assert measure(Ramp(), EPISODES, config()).pooled["n_errors"] == 0
 
 
 def test_claims_and_unreadable_replies_are_counted():

@@ -98,6 +98,7 @@ def _cost(argv: Sequence[str]) -> int:
 def run_quality(argv: Sequence[str]) -> int:
     """Measure, print, and record."""
     config = parse_config(QualityConfig, argv, "sole eval quality")
+    _refuse_one_name_twice(config)
     make_room(config.out)
     models = {"": labelled_judge(config, config.calibration)}
     models |= {name.partition(":")[0]: load_reward_model(name) for name in _controls(config)}
@@ -124,18 +125,44 @@ def _controls(config: QualityConfig) -> tuple[str, ...]:
     return CONTROLS if config.controls else ()
 
 
+def _variants(config: QualityConfig) -> dict[str, dict[str, Any]]:
+    """What --variants changes in the settings, by what the figures call it."""
+    if not config.variants:
+        return {}
+    return {
+        "from_zero": {"from_zero_weight": 1.0},
+        "chained": {"from_zero_weight": 0.0},
+        "fast" if config.think else "think": {"think": not config.think},
+    }
+
+
+def _refuse_one_name_twice(config: QualityConfig) -> None:
+    """Of two rows with one name the second would take the first one's place, and its figures.
+
+    Raises:
+        ConfigError: If --against gives a name that another row has.
+    """
+    own = _own_label(config)
+    taken = [own, *(name.partition(":")[0] for name in _controls(config)), *_variants(config)]
+    for name in config.against:
+        label = _label_of(name)[0]
+        if label in taken:
+            raise ConfigError(
+                f"--against {name}: another row is called {label} already; give it another name, "
+                f"as in --against other={_label_of(name)[1]}"
+            )
+        taken.append(label)
+
+
+def _own_label(config: QualityConfig) -> str:
+    return _label_of(Path(config.model).name)[0]
+
+
 def _competitors(config: QualityConfig) -> dict[str, RewardModel]:
     """Other models, and this one read in other ways, by what their figures are called."""
-    changes: dict[str, dict[str, Any]] = {}
-    if config.variants:
-        changes = {
-            "from_zero": {"from_zero_weight": 1.0},
-            "chained": {"from_zero_weight": 0.0},
-            "fast" if config.think else "think": {"think": not config.think},
-        }
     # A calibration is of one way of reading; "none" holds for every row.
     plain = config.calibration if config.calibration == UNCALIBRATED else None
-    changed = {name: config.model_copy(update=c) for name, c in changes.items()}
+    changed = {name: config.model_copy(update=c) for name, c in _variants(config).items()}
     made = {name: labelled_judge(c, plain) for name, c in changed.items()}
     for name in config.against:
         label, model = _label_of(name)
@@ -171,7 +198,7 @@ def _report(config: QualityConfig, named: Mapping[str, Row], argv: Sequence[str]
         write_episode_table(config.out.with_suffix(".episodes.parquet"), table)
     if config.figures:
         prefix = config.prefix or f"{config.suite}-{config.split}"
-        figures = result_figures(named, prefix, _label_of(Path(config.model).name)[0])
+        figures = result_figures(named, prefix, _own_label(config))
         record_figures(config.figures, figures, _command(argv))
     return 0
 
@@ -231,33 +258,42 @@ def _pooled(
     ever = np.array([succeeds(e) for e in episodes])
     at_end = np.array([e.truth is not None and bool(e.truth.true_success[-1]) for e in episodes])
     judged = [s for score in scores for s in score.steps[1:] if s.scored]
-    pooled = _auc("auc", np.array([success_score(c) for c in curves]), ever, tasks)
-    pooled |= _auc("auc_max", np.array([c.max() for c in curves]), ever, tasks)
-    pooled |= _auc("auc_last", np.array([c[-1] for c in curves]), at_end, tasks)
-    sure = [success_score(c) for c in curves]
-    pooled["auprc"] = metrics.average_precision(sure, ever)
-    pooled["fpr_at_recall90"] = metrics.fpr_at_recall(sure, ever, 0.9)
+    sure = np.array([success_score(c) for c in curves])
+    pooled = _with_interval("auc", metrics.roc_auc, sure, ever, tasks)
+    highest, last = (np.array(v) for v in zip(*[(c.max(), c[-1]) for c in curves], strict=True))
+    pooled |= _with_interval("auc_max", metrics.roc_auc, highest, ever, tasks)
+    pooled |= _with_interval("auc_last", metrics.roc_auc, last, at_end, tasks)
+    pooled |= _with_interval("auprc", metrics.average_precision, sure, ever, tasks)
+    pooled |= _with_interval("fpr_at_recall90", _fpr_at_recall90, sure, ever, tasks)
     pooled |= {"n_episodes": float(len(episodes)), "n_success": float(ever.sum())}
     pooled["n_constant_truth"] = float(sum(not moves(e) for e in episodes))
     pooled["n_steps"] = float(len(judged))
+    pooled["n_errors"] = float(sum(s.error is not None for s in judged))
     if any(s.reasoning for s in judged) or (config.think and any(s.error for s in judged)):
         pooled["parse_rate"] = float(np.mean([s.error is None for s in judged]))
         pooled |= word_metrics(told(episodes, scores))
     return pooled | number_metrics(episodes, scores)
 
 
-def _auc(name: str, values: np.ndarray, labels: np.ndarray, tasks: np.ndarray) -> dict[str, float]:
-    """AUC over all episodes; its interval draws whole tasks, since their episodes are alike."""
+def _fpr_at_recall90(sure: np.ndarray, ever: np.ndarray) -> float:
+    return metrics.fpr_at_recall(sure, ever, 0.9)
+
+
+def _with_interval(
+    name: str, statistic: Callable[[np.ndarray, np.ndarray], float],
+    values: np.ndarray, labels: np.ndarray, tasks: np.ndarray,
+) -> dict[str, float]:  # fmt: skip
+    """A number over all episodes; its interval draws whole tasks, whose episodes are alike."""
 
     def of_drawn(drawn: np.ndarray) -> float:
         index = drawn.astype(int)
-        return metrics.roc_auc(values[index], labels[index])
+        return statistic(values[index], labels[index])
 
     clusters = tasks if len(set(tasks)) > 1 else None  # of one task there is nothing to draw
     low, high = metrics.bootstrap_interval(
         np.arange(len(values)), statistic=of_drawn, clusters=clusters
     )
-    return {name: metrics.roc_auc(values, labels), f"{name}_low": low, f"{name}_high": high}
+    return {name: statistic(values, labels), f"{name}_low": low, f"{name}_high": high}
 
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:

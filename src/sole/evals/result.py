@@ -43,7 +43,7 @@ STEPWISE = {
 PER_TASK = ("spearman", "mae", "voc_expert", "auc_task", "falling_f1", "voc_static", "static_rise")
 #: Numbers without an interval.
 COUNTS = (
-    "n_steps", "n_texts", "n_claims", "n_directions", "n_episodes", "n_success",
+    "n_steps", "n_errors", "n_texts", "n_claims", "n_directions", "n_episodes", "n_success",
     "n_constant_truth", "ms_per_frame",
 )  # fmt: skip
 
@@ -185,7 +185,7 @@ def _count(value: float) -> str:
 
 
 def result_figures(rows: Mapping[str, Row], prefix: str, model: str = "model") -> list[Figure]:
-    """Figures ``PREFIX.METRIC``, ``PREFIX.ROW.METRIC``, ``PREFIX.headline.ROW`` and ``nano.*``.
+    """Figures ``PREFIX.METRIC``, ``PREFIX.ROW.METRIC``, ``PREFIX.headline.ROW`` and ``MODEL.*``.
 
     Metrics of single frames are recorded where they were measured. A row that says one and the same
     number whatever it sees (``constant``) is called ``static`` among the headlines.
@@ -193,7 +193,7 @@ def result_figures(rows: Mapping[str, Row], prefix: str, model: str = "model") -
     Args:
         rows: By name; the model itself has the empty one.
         prefix: Of all names.
-        model: What the model itself is called among the headlines.
+        model: What the model itself is called among the headlines, and what its words show.
     """
     figures = []
     for part, row in rows.items():
@@ -207,9 +207,8 @@ def result_figures(rows: Mapping[str, Row], prefix: str, model: str = "model") -
         figures.append(Figure(f"{prefix}.headline.{called}", value, "", low, high))
     pooled = rows[""].pooled
     if "parse_rate" in pooled:
-        figures.append(Figure("nano.parse_rate", pooled["parse_rate"], "share"))
-        figures.append(Figure("nano.hallucination", pooled["hallucination"], "share"))
-        figures.append(Figure("nano.n_steps_checked", pooled["n_steps"], "steps"))
-        value, low, high = rows[""].mean("anchoring_follow")
-        figures.append(Figure("nano.anchoring_follow", value, "share", low, high))
+        for name in ("parse_rate", "hallucination", "anchoring_follow"):
+            value, low, high = rows[""].mean(name)
+            figures.append(Figure(f"{model}.{name}", value, "share", low, high))
+        figures.append(Figure(f"{model}.n_steps_checked", pooled["n_steps"], "steps"))
     return figures

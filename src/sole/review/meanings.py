@@ -63,6 +63,7 @@ MEANINGS: dict[str, tuple[Better, str]] = {
     "hallucination": ("down", "share of checkable claims that are false"),
     "ms_per_frame": ("down", "milliseconds per judged frame"),
     "n_steps": ("", "judged frames"),
+    "n_errors": ("down", "of those, frames whose reply could not be read; the last one is held"),
     "n_texts": ("", "texts of reasoning"),
     "n_directions": ("", "texts that say which way the step went"),
     "n_claims": ("", "claims that could be checked"),
