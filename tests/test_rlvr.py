@@ -21,7 +21,7 @@ from tiny import make_tiny_nano
 from sole.config import load_preset
 from sole.data.episode import Truth, make_example_episode
 from sole.data.lerobot import EpisodeWriter
-from sole.errors import ConfigError, ModelError
+from sole.errors import ConfigError
 from sole.models.base import Question
 from sole.models.nano.reader import NanoReader
 from sole.train.episodes import prepare
@@ -325,11 +325,11 @@ def test_the_preset_is_a_valid_configuration():
 
 
 def test_a_model_that_is_no_nano_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="no model"):
+    with pytest.raises(ConfigError, match="no model"):
         nano_folder(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ModelError, match="expected nano"):
+    with pytest.raises(ConfigError, match="expected nano"):
         nano_folder(str(tmp_path))
 
 

@@ -194,6 +194,18 @@ def test_killed_and_resumed_training_ends_like_an_unbroken_one(tmp_path):
     assert all(np.allclose(one[name].numpy(), more[name].numpy(), atol=1e-3) for name in one)
 
 
+def test_a_model_to_go_on_from_that_is_no_nano_is_refused_before_a_run_is_begun(tmp_path):
+    config = SftConfig(data=(tmp_path / "data",), run_dir=tmp_path / "run", init=tmp_path / "it")
+    with pytest.raises(ConfigError, match="no model in --init"):
+        train(config)
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "it" / "config.json").write_text('{"model_type": "qwen3_vl"}')
+    with pytest.raises(ConfigError, match="--model"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_held_out_task_is_not_trained_on_and_no_run_is_begun(tmp_path):
     data = write_episodes(tmp_path / "data", "metaworld/drawer-close")
     with pytest.raises(ConfigError, match=r"held out.*drawer-close"):

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sole.console import progress_bar
-from sole.errors import ConfigError, ModelError
+from sole.errors import ConfigError
 from sole.models.nano import SoleNanoForConditionalGeneration
 from sole.models.nano.reader import WEIGHTS
 from sole.run import Run
@@ -36,7 +36,7 @@ from sole.train.rlvr_step import (
     grpo_loss,
     trained_parameters,
 )
-from sole.train.run_dir import refuse_held_out_data
+from sole.train.run_dir import check_nano, refuse_held_out_data
 from sole.train.sft import (
     batch_loss,
     export,
@@ -231,9 +231,8 @@ def train(
         changes: Of how moments are drawn (ablations).
 
     Raises:
-        ConfigError: If the run's folder holds another run, a task of the data is held out, or no
-            episode is left to train on.
-        ModelError: If ``init`` is no nano.
+        ConfigError: If the run's folder holds another run, a task of the data is held out, no
+            episode is left to train on, or ``init`` is no nano.
     """
     torch.set_num_threads(config.threads)
     folder = nano_folder(config.init)
@@ -264,17 +263,10 @@ def nano_folder(init: str) -> Path:
     """Where the weights of ``init`` lie.
 
     Raises:
-        ModelError: If there is no nano.
+        ConfigError: If there is no nano.
     """
     folder = WEIGHTS if init == "nano" else Path(init)
-    config = folder / "config.json"
-    if not (folder / "model.safetensors").exists() or not config.exists():
-        raise ModelError(f"no model in --init {init}: expected config.json and model.safetensors")
-    if '"sole_nano"' not in config.read_text():
-        raise ModelError(
-            f"--init {init}: expected nano or a folder that `sole sft` wrote; "
-            f"for another vision-language model: --model {init}"
-        )
+    check_nano(folder, init)
     return folder
 
 

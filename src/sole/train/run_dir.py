@@ -1,4 +1,4 @@
-"""Whether a training may begin, or go on, in a folder, and whether it may learn from its data."""
+"""Whether a training may begin, or go on, in a folder, from a model, and with its data."""
 
 from __future__ import annotations
 
@@ -63,3 +63,25 @@ def refuse_held_out_data(folders: Sequence[Path]) -> None:
     """
     for folder in folders:
         refuse_held_out_rows(open_dataset(folder).episodes)
+
+
+def check_nano(folder: Path, asked: str) -> None:
+    """Refuse, before anything is read or written, to go on from what is no nano.
+
+    The network would be opened all the same, and what it does not find there would be random.
+
+    Args:
+        folder: Where its weights should lie.
+        asked: What was given as --init, for messages.
+
+    Raises:
+        ConfigError: If there is no model, or one of another kind.
+    """
+    config = folder / "config.json"
+    if not (folder / "model.safetensors").is_file() or not config.is_file():
+        raise ConfigError(f"no model in --init {asked}: expected config.json and model.safetensors")
+    if '"sole_nano"' not in config.read_text():
+        raise ConfigError(
+            f"--init {asked}: expected nano or a folder that `sole sft` wrote; "
+            f"for another vision-language model: --model {asked}"
+        )

@@ -24,7 +24,7 @@ from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.config import Config, parse_config
 from sole.console import progress_bar
 from sole.data.lerobot import read_episodes
-from sole.errors import ConfigError, ModelError
+from sole.errors import ConfigError
 from sole.models.nano import SoleNanoConfig, SoleNanoForConditionalGeneration
 from sole.models.nano.configuration import nano_text_config
 from sole.models.nano.encoder import load_imagenet
@@ -34,7 +34,7 @@ from sole.synth.reasoning import write_reasoning
 from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
 from sole.train.examples import Batch, ExampleSampler, ExampleSettings, ask_about
 from sole.train.muon import MuonWithAdamW
-from sole.train.run_dir import check_run_dir, refuse_held_out_data
+from sole.train.run_dir import check_nano, check_run_dir, refuse_held_out_data
 from sole.train.vlm_config import NANO_NAME, asked_model
 
 #: What steps, saves and loads as an optimiser does.
@@ -124,9 +124,12 @@ def train(
         changes: Of how moments are drawn, beside what ``config`` says (ablations).
 
     Raises:
-        ConfigError: If the folder holds another run, or a task of the data is held out.
+        ConfigError: If the folder holds another run, a task of the data is held out, or ``init`` is
+            no nano.
     """
     torch.set_num_threads(config.threads)
+    if config.init:
+        check_nano(config.init, str(config.init))
     check_run_dir(config.run_dir, config, "sole sft", _FREE)
     refuse_held_out_data(config.data)
     config.run_dir.mkdir(parents=True, exist_ok=True)
@@ -192,15 +195,9 @@ def make_model(config: SftConfig, vocab_size: int, tokenizer) -> SoleNanoForCond
 
 
 def load_model(config: SftConfig) -> SoleNanoForConditionalGeneration:
-    """The model of ``config.init`` in full precision.
-
-    Raises:
-        ModelError: If there is none.
-    """
+    """The model of ``config.init`` in full precision."""
     folder = config.init
     assert folder is not None
-    if not (folder / "model.safetensors").exists():
-        raise ModelError(f"no model in --init {folder}: expected model.safetensors")
     torch.manual_seed(config.seed)
     model = SoleNanoForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     model.encoder.freeze_first(config.frozen_blocks)
