@@ -312,6 +312,15 @@ def test_a_finished_refinement_is_not_run_again(tmp_path):
         refine(config(tmp_path, gamma=0.9), "fake/point", 0, [], Constant(0.0))
 
 
+def test_a_refinement_from_before_a_setting_existed_had_its_default(tmp_path):
+    folder = tmp_path / "runs" / "fake.point" / "seed0"
+    folder.mkdir(parents=True)
+    old = config(tmp_path).model_dump(mode="json", exclude={"caution"})
+    (folder / "config.json").write_text(json.dumps(old))
+    with pytest.raises(ConfigError, match=r"caution \(was 0.0, now 1.0\)"):
+        refine(config(tmp_path, caution=1.0), "fake/point", 0, [], Nearness(0.0))
+
+
 @pytest.mark.parametrize("variant", ["residual", "whole"])
 def test_a_killed_refinement_ends_like_an_unbroken_one(tmp_path, variant):
     class Power(Nearness):

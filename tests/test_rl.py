@@ -270,6 +270,13 @@ def test_run_is_not_continued_with_other_settings(tmp_path):
         train(config(tmp_path, episodes=4, seed=1), envs=points(), model=Constant(0.0))
 
 
+def test_a_run_from_before_a_setting_existed_had_its_default(tmp_path):
+    old = config(tmp_path).model_dump(mode="json", exclude={"caution"})
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    with pytest.raises(ConfigError, match=r"caution \(was 0.0, now 1.0\)"):
+        train(config(tmp_path, caution=1.0), envs=points(), model=Constant(0.0))
+
+
 def test_evaluation_is_judged_too_but_its_questions_are_not_counted(tmp_path):
     last = train(config(tmp_path, episodes=8), envs=points(), model=PixelJudge(0.0))
     assert -100 <= last["judged_progress_final"] <= 100

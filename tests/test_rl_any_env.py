@@ -175,6 +175,10 @@ def test_the_command_trains_on_a_factory_and_says_what_was_judged(tmp_path, caps
         ("test_rl_any_env:their_env", {"task": "x", "views": "front=image"}, "no time limit"),
         ("fake_env:PointEnv", {"views": "front=image"}, "its own views"),
         ("builtins:int", {}, "expected an environment"),
+        ("test_rl_any_env:VIEWS", {}, "expected a function, got a dict"),
+        (":their_env", {}, "expected package.module:function"),
+        (".test_rl_any_env:their_env", {}, "expected package.module:function"),
+        ("test_rl_any_env:", {}, "expected package.module:function"),
     ],
 )
 def test_a_factory_that_does_not_fit_is_refused(name, settings, message):

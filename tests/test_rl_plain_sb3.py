@@ -57,6 +57,16 @@ def learn_both(plain, ours) -> None:
         torch.testing.assert_close(weight, theirs[name], msg=name)
 
 
+def test_no_gradient_step_changes_nothing_and_warns_of_nothing():
+    rollouts, rewards = judged("state")
+    spaces = BigPoint().observation_space, BigPoint().action_space
+    ours = SacAgent(*spaces, seed=0, buffer_size=100, learning_rate=1e-3, settings=SETTINGS)
+    ours.store(rollouts[0], rewards[0])
+    before = {name: part.clone() for name, part in ours.engine.policy.state_dict().items()}
+    ours.learn(0)
+    assert all(torch.equal(part, before[n]) for n, part in ours.engine.policy.state_dict().items())
+
+
 def test_sac_learns_exactly_what_plain_sac_learns_from_the_same_rewards():
     env = BigPoint()
     spaces = env.observation_space, env.action_space

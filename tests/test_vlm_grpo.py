@@ -121,6 +121,11 @@ def test_replies_of_one_round_make_equal_parts(tmp_path):
         arguments(config("m", "d", tmp_path, device_batch=3), n_devices=1)
 
 
+def test_the_reference_is_of_the_revision_that_is_trained(tmp_path):
+    made = arguments(config("m", "d", tmp_path, revision="v1.0"), n_devices=1)
+    assert made.model_init_kwargs == {"revision": "v1.0"}
+
+
 def test_vllm_is_used_where_it_is_installed_and_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     assert uses_vllm(config("m", "d", tmp_path, vllm="yes"))

@@ -96,11 +96,14 @@ def _check_continued(folder: Path, config: RefineConfig) -> None:
     path = folder / "config.json"
     if not path.exists():
         return
-    stored, now = json.loads(path.read_text()), config.model_dump(mode="json")
+    now = config.model_dump(mode="json")
+    # A setting that did not exist when the run was begun had its default.
+    defaults = RefineConfig(tasks=config.tasks, out=config.out).model_dump(mode="json")
+    stored = {**defaults, **json.loads(path.read_text())}
     changed = [
         f"{k} (was {stored[k]!r}, now {now[k]!r})"
         for k in now
-        if k not in _NOT_COMPARED and k in stored and stored[k] != now[k]
+        if k not in _NOT_COMPARED and stored[k] != now[k]
     ]
     if changed:
         raise ConfigError(

@@ -128,7 +128,7 @@ class ReplayAgent:
             remaining: Share of the run still to come; the learning rate falls with it.
         """
         self.engine._current_progress_remaining = remaining
-        if self._buffer.size() == 0:  # every episode so far was dropped
+        if n_updates == 0 or self._buffer.size() == 0:  # every episode so far was dropped
             return
         self.engine.train(gradient_steps=n_updates, batch_size=self.engine.batch_size)
         self.n_updates += n_updates

@@ -56,12 +56,17 @@ def make_task(
 
 def _factory(name: str) -> Any:
     module, _, attribute = name.partition(":")
+    if not module or module.startswith(".") or not attribute:
+        raise ConfigError(f"env {name}: expected package.module:function")
     here = str(Path.cwd())
     if here not in sys.path:  # an installed command does not look there by itself
         sys.path.insert(0, here)
     try:
-        return getattr(importlib.import_module(module), attribute)
+        made = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise ConfigError(f"env {name}: no module {error.name!r}") from error
     except AttributeError as error:
         raise ConfigError(f"env {name}: {module} has no {attribute!r}") from error
+    if not callable(made):
+        raise ConfigError(f"env {name}: expected a function, got a {type(made).__name__}")
+    return made

@@ -344,13 +344,18 @@ class _Training:
 
 
 def _check_continued(config: RlConfig) -> None:
-    """Refuse to continue a run with settings that would make it another run."""
+    """Refuse to continue a run with settings that would make it another run.
+
+    A setting that did not exist when the run was begun had its default.
+    """
     path = config.run_dir / "config.json"
     if not path.exists():
         return
-    stored, now = json.loads(path.read_text()), config.model_dump(mode="json")
-    changed = [k for k in now if k not in _MAY_CHANGE and stored.get(k, now[k]) != now[k]]
-    if config.episodes < stored.get("episodes", 0):
+    now = config.model_dump(mode="json")
+    defaults = RlConfig(env=config.env, run_dir=config.run_dir).model_dump(mode="json")
+    stored = {**defaults, **json.loads(path.read_text())}
+    changed = [k for k in now if k not in _MAY_CHANGE and stored[k] != now[k]]
+    if config.episodes < stored["episodes"]:
         changed.append("episodes")
     if changed:
         what = ", ".join(f"{k} (was {stored[k]!r}, now {now[k]!r})" for k in changed)

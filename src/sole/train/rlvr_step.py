@@ -77,12 +77,10 @@ class Clipping:
     Attributes:
         clip: Largest relative change of a token's probability that still pays, per batch.
         kl_weight: Weight of the divergence from the frozen reference.
-        temperature: At which replies are drawn and probabilities are taken.
     """
 
     clip: float = 0.2
     kl_weight: float = 0.04
-    temperature: float = 1.0
 
 
 class NanoPolicy:

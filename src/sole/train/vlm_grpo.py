@@ -108,6 +108,8 @@ def arguments(config: VlmRlvrConfig, n_devices: int) -> Any:
         max_completion_length=config.max_new_tokens,
         temperature=config.temperature,
         beta=config.kl_weight,
+        # TRL opens the reference by the model's name, so it must be told the revision as well.
+        model_init_kwargs={"revision": config.revision} if config.revision else None,
         epsilon=config.clip,
         loss_type="grpo",
         reward_weights=[1.0, 1.0, weights.truth, weights.direction],
