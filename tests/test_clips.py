@@ -8,9 +8,12 @@ import pytest
 from sole.cli import main
 from sole.data.clips import read_clip_folder, read_clips
 from sole.data.episode import EpisodeScore, StepScore
+from sole.data.scores import read_scores, write_scores
 from sole.data.video import write_video
 from sole.errors import DataError
 from sole.evals.clips import clips_row
+from sole.review.recorded import run_clips_report
+from sole.rewarders.controls import Constant
 
 GOOD = [0, 20, 60, 100, 100]
 BAD = [0, 10, 30, 20, 5]
@@ -115,3 +118,36 @@ def test_verb_prints_and_writes_every_model(clips, tmp_path, capsys):
     assert found["clips"] == ["clips/00", "clips/14"]
     assert found["rows"][0]["mae"]["value"] == 0.0
     assert [row["model_id"] for row in found["rows"]][1] == "ramp"
+
+
+def test_one_clip_has_no_interval_that_would_look_certain(tmp_path):
+    make_clip(tmp_path / "c", GOOD)
+    row = clips_row("m", list(read_clips(tmp_path)), [scored(GOOD)], judged_at=85.0)
+    for name in ("pooled_spearman", "episode_pearson", "mae", "bias_success"):
+        assert np.isnan(row.numbers[name][1:]).all(), name
+
+
+def test_what_could_not_be_read_is_counted_and_what_was_said_lies_beside(clips, monkeypatch):
+    class Talker(Constant):
+        def score(self, episodes):
+            steps = (StepScore(0.0), StepScore(None, error="no number"),
+                     *[StepScore(40.0, reasoning="It is held.")] * 3)  # fmt: skip
+            return [EpisodeScore(steps, self.model_id) for _ in episodes]
+
+    monkeypatch.setattr("sole.evals.clips.load_reward_model", lambda *_, **__: Talker(40))
+    out = clips / "r.json"
+    assert main(["eval", "clips", str(clips), "--no-controls", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["rows"][0]["n_errors"] == 2
+    said = read_scores(clips / "r.scores.parquet")
+    assert said[0].steps[1].error == "no number"
+    assert main(["report", "clips", str(out), "--worst", "1"]) == 0
+    assert "It is held." in out.with_suffix(".html").read_text()
+    write_scores(clips / "r.scores.parquet", said[:1])
+    with pytest.raises(DataError, match="does not belong to r"):
+        run_clips_report([str(out)])
+
+
+def test_a_calibration_of_another_model_is_refused(clips, capsys):
+    flags = ["--model", "ramp", "--calibration", "missing.json"]
+    assert main(["eval", "clips", str(clips), *flags]) == 2
+    assert "missing.json" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from sole.config import Config, parse_config
 from sole.console import stdout
 from sole.data.clips import read_clips
 from sole.data.episode import Episode, EpisodeScore
+from sole.data.scores import write_scores
 from sole.evals import metrics
 from sole.evals.figures import Figure, record_figures
 from sole.evals.labelled import judge
@@ -26,6 +27,9 @@ from sole.evals.output import Share, finite, make_room
 from sole.evals.per_episode import held
 from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
+
+#: Rows beside the model that never look.
+CONTROLS = ("ramp", "random", "constant:0")
 
 
 class ClipsConfig(Config):
@@ -39,6 +43,9 @@ class ClipsConfig(Config):
     oracle."""
     think: bool = False
     """Let the model write reasoning for every frame."""
+    calibration: Path | None = None
+    """A file of sole calibrate, made for this model. none: the model as it is; not given: what lies
+    beside the model."""
     success_at: float = Field(100.0, gt=0, le=100)
     """Percent from which a frame is truly successful, and an episode when one frame is."""
     judged_success_at: float = Field(90.0, gt=0, le=100)
@@ -50,7 +57,8 @@ class ClipsConfig(Config):
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of tables."""
     out: Path | None = None
-    """Also write everything, each clip's curve included, as JSON here."""
+    """Also write everything, each clip's curve included, as JSON here, and what the model said of
+    every frame as NAME.scores.parquet beside it."""
     figures: Path | None = None
     """Record the model's numbers in this figures file, as clips.*."""
 
@@ -61,14 +69,16 @@ class ClipsRow:
 
     Attributes:
         model_id: Name and version.
-        numbers: Metric -> (value, low, high); intervals draw whole clips.
+        numbers: Metric -> (value, low, high); intervals draw whole clips, NaN of fewer than two.
         shares: Success recall and false positives.
+        n_errors: Frames whose reply could not be read; the last valid number is held there.
         curves: Judged progress of each clip, in order.
     """
 
     model_id: str
     numbers: dict[str, tuple[float, float, float]]
     shares: dict[str, Share]
+    n_errors: int
     curves: list[list[float]]
 
 
@@ -77,12 +87,15 @@ def run_clips(argv: Sequence[str]) -> int:
     config = parse_config(ClipsConfig, argv, "sole eval clips")
     make_room(config.out)
     clips = list(read_clips(config.folder, success_at=config.success_at))
-    names = [config.model, *(("ramp", "random", "constant:0") if config.controls else ())]
-    rows = []
-    for name in names:
-        model = load_reward_model(name, think="always" if config.think else "fast")
-        scores = judge(model, clips, config.batch, "scoring")
-        rows.append(clips_row(model.model_id, clips, scores, config.judged_success_at))
+    model = load_reward_model(
+        config.model, think="always" if config.think else "fast", calibration=config.calibration
+    )
+    models = [model, *(load_reward_model(name) for name in (CONTROLS if config.controls else ()))]
+    scores = [judge(one, clips, config.batch, "scoring") for one in models]
+    rows = [
+        clips_row(one.model_id, clips, said, config.judged_success_at)
+        for one, said in zip(models, scores, strict=True)
+    ]
     text = json.dumps(_as_json(rows, clips, config), indent=1, allow_nan=False)
     if config.print_json:
         sys.stdout.write(text + "\n")
@@ -90,9 +103,20 @@ def run_clips(argv: Sequence[str]) -> int:
         stdout.print(_table(rows, len(clips)))
     if config.out:
         write_atomically(config.out, text)
+        write_scores(scores_path(config.out), scores[0])
     if config.figures:
         record_figures(config.figures, _figures(rows[0]), " ".join(["sole eval clips", *argv]))
     return 0
+
+
+def scores_path(result: Path) -> Path:
+    """Where what the model said of every frame lies, for ``sole report clips``.
+
+    Example:
+        >>> scores_path(Path("runs/clips.json")).name
+        'clips.scores.parquet'
+    """
+    return result.with_suffix(".scores.parquet")
 
 
 def clips_row(
@@ -124,7 +148,9 @@ def clips_row(
         "success_recall": Share(int(judged[success].sum()), int(success.sum())),
         "false_positives": Share(int(judged[~success].sum()), int((~success).sum())),
     }
-    return ClipsRow(model_id, numbers, shares, [np.round(c, 2).tolist() for c in curves])
+    n_errors = sum(score.n_errors for score in scores)
+    rounded = [np.round(c, 2).tolist() for c in curves]
+    return ClipsRow(model_id, numbers, shares, n_errors, rounded)
 
 
 def _pooled(of_frames: Any, curves: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> Any:
@@ -134,8 +160,7 @@ def _pooled(of_frames: Any, curves: Sequence[np.ndarray], truths: Sequence[np.nd
         return of_frames(said, np.concatenate([truths[i] for i in chosen]))
 
     places = np.arange(len(curves))
-    low, high = metrics.bootstrap_interval(places, statistic=of_drawn)
-    return of_drawn(places), low, high
+    return of_drawn(places), *_interval(places, of_drawn)
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
@@ -143,7 +168,16 @@ def _mean(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     known = known[~np.isnan(known)]
     if not len(known):
         return math.nan, math.nan, math.nan
-    return float(known.mean()), *metrics.bootstrap_interval(known)
+    return float(known.mean()), *_interval(known)
+
+
+def _interval(
+    values: np.ndarray, statistic: Callable[[np.ndarray], float] | None = None
+) -> tuple[float, float]:
+    """Over clips; of one there is nothing to draw."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    return metrics.bootstrap_interval(values, statistic=statistic)
 
 
 def _table(rows: Sequence[ClipsRow], n_clips: int) -> Table:
@@ -156,13 +190,15 @@ def _table(rows: Sequence[ClipsRow], n_clips: int) -> Table:
         table.add_row(name, *[_cell(*row.numbers[name], digits) for row in rows])
     for name in rows[0].shares:
         table.add_row(name, *[row.shares[name].text for row in rows])
+    table.add_row("n_errors", *[str(row.n_errors) for row in rows])
     return table
 
 
 def _cell(value: float, low: float, high: float, digits: int) -> str:
     if math.isnan(value):
         return "-"
-    return f"{value:.{digits}f} \\[{low:.{digits}f}, {high:.{digits}f}]"
+    text = f"{value:.{digits}f}"
+    return text if math.isnan(low) else f"{text} \\[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _as_json(
@@ -178,6 +214,7 @@ def _as_json(
                     for name, number in row.numbers.items()
                 },
                 **{name: share.as_dict() for name, share in row.shares.items()},
+                "n_errors": row.n_errors,
                 "judged_progress": row.curves,
             }
             for row in rows

@@ -16,8 +16,10 @@ from pydantic import Field
 from sole.config import Config, parse_config
 from sole.console import stderr
 from sole.data.clips import read_clips
-from sole.data.episode import Episode, EpisodeScore, StepScore
+from sole.data.episode import Episode, EpisodeScore
+from sole.data.scores import read_scores
 from sole.errors import DataError
+from sole.evals.clips import scores_path
 from sole.report.outputs import OutputFiles, check_output
 from sole.report.player import document, player
 from sole.review.pieces import STYLE, episode_scatter, number_cell, table
@@ -32,7 +34,7 @@ class ClipsReportConfig(Config):
     """Show a result of sole eval clips as one page that needs nothing beside it."""
 
     result: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RESULT.json")]
-    """What sole eval clips --out wrote."""
+    """What sole eval clips --out wrote; RESULT.scores.parquet lies beside it."""
     html: Path | None = None
     """The page (.html); RESULT.html when not given."""
     worst: int = Field(6, ge=0)
@@ -50,9 +52,10 @@ def run_clips_report(argv: Sequence[str]) -> int:
     settings = whole["config"]
     place = config.folder or Path(settings["folder"])
     clips = list(read_clips(place, success_at=settings["success_at"]))
-    _check_same(config.result, whole, clips)
+    scores = read_scores(scores_path(config.result))
+    _check_same(config.result, whole, clips, scores)
     with OutputFiles() as files:
-        write_atomically(files.temporary(page), clips_page(whole, clips, config.worst))
+        write_atomically(files.temporary(page), clips_page(whole, clips, scores, config.worst))
     stderr.print(f"wrote {page}", markup=False, soft_wrap=True)
     return 0
 
@@ -69,21 +72,30 @@ def _read(path: Path) -> dict[str, Any]:
     return whole
 
 
-def _check_same(path: Path, whole: Mapping[str, Any], clips: Sequence[Episode]) -> None:
+def _check_same(
+    path: Path, whole: Mapping[str, Any], clips: Sequence[Episode], scores: Sequence[EpisodeScore]
+) -> None:
     names, lengths = [c.env_name for c in clips], [c.n_frames for c in clips]
-    measured = [len(curve) for curve in whole["rows"][0]["judged_progress"]]
+    first = whole["rows"][0]
+    measured = [len(curve) for curve in first["judged_progress"]]
+    said = [(score.model_id, len(score.steps)) for score in scores]
+    if said != [(first["model_id"], n_frames) for n_frames in measured]:
+        raise DataError(f"{scores_path(path)}: does not belong to {path.name}; measure again")
     if names != whole["clips"] or lengths != measured:
         raise DataError(
             f"{path}: the clips are others than those that were measured; measure again"
         )
 
 
-def clips_page(whole: Mapping[str, Any], clips: Sequence[Episode], n_worst: int) -> str:
+def clips_page(
+    whole: Mapping[str, Any], clips: Sequence[Episode], scores: Sequence[EpisodeScore], n_worst: int
+) -> str:
     """Return one HTML page that loads nothing; all text in it is escaped.
 
     Args:
         whole: What ``sole eval clips`` wrote.
         clips: The clips, in its order.
+        scores: What its first model said of them, with the words if it was asked for any.
         n_worst: How many are shown.
     """
     first = whole["rows"][0]
@@ -97,7 +109,7 @@ def clips_page(whole: Mapping[str, Any], clips: Sequence[Episode], n_worst: int)
         [clip.env_name for clip in clips], ("highest given progress", "highest judged progress"),
     )  # fmt: skip
     players = "".join(
-        player(clips[i], _as_score(curves[i], first["model_id"]),
+        player(clips[i], scores[i],
                f"{clips[i].env_name}: off by {off[i]:.0f} points on average")
         for i in order
     )  # fmt: skip
@@ -112,10 +124,6 @@ def clips_page(whole: Mapping[str, Any], clips: Sequence[Episode], n_worst: int)
         "keys step, space plays.</footer>"
     )
     return document(title, body)
-
-
-def _as_score(curve: np.ndarray, model_id: str) -> EpisodeScore:
-    return EpisodeScore(tuple(StepScore(float(v)) for v in curve), model_id)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
