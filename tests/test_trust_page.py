@@ -38,6 +38,19 @@ def test_every_quote_of_the_page_is_right(recorded, tmp_path):
     assert "| <= 5 % |" in text
 
 
+def test_the_whole_table_stands_beside_those_that_never_look(recorded):
+    record_figures(recorded, [
+        Figure("trust.kendall_last", 0.34, "", 0.2, 0.45), Figure("trust.tail_rise", 9.0, "points"),
+        Figure("trust.ramp.tail_rise", 40.0, "points", 38.0, 42.0),
+    ], "sole eval quality")  # fmt: skip
+    text = page.trust_page(load_figures(recorded))
+    table = text[text.index("## Every metric") :]
+    assert "| | nano, without words | time ramp |" in table
+    assert "| kendall_last | <!--fig:trust.kendall_last-->0.34<!--/fig--> [" in table
+    assert "<!--fig:trust.ramp.tail_rise@low-->38.0<!--/fig-->" in table
+    assert "| voc_static |" not in table  # never recorded
+
+
 def test_the_red_team_has_a_column_for_each_model_that_was_attacked(recorded):
     record_figures(recorded, [
         Figure("redteam.exploits_per_hour_before", 90.0, "per hour", 60.0, 120.0),

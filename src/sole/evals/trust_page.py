@@ -16,14 +16,16 @@ from sole.evals.figures import FIGURES, fill_quotes, load_figures
 from sole.evals.learned_sections import refine_section, rl_sections
 from sole.evals.quotes import Figures, measured_by, quote
 from sole.evals.refilm import SIM_ATTACKS
+from sole.evals.result import STEPWISE, UNITS
 from sole.run import write_atomically
 
 PREFIX = "trust"
 #: Rows of the table: part of the figures' names, and words.
 ROWS = {
     "": "nano, without words", "think": "nano, with words", "from_zero": "nano, from zero only",
-    "chained": "nano, chained only", "rewind": "ReWiND-style network, same data",
-    "classifier": "success classifier, same data", "ramp": "time ramp", "random": "random walk",
+    "chained": "nano, chained only", "rewind": "ReWiND-style network, part of the same data",
+    "classifier": "success classifier, part of the same data",
+    "ramp": "time ramp", "random": "random walk",
     "constant": "static: always 0", "oracle": "oracle",
 }  # fmt: skip
 #: Columns: metric, heading, how a number is shown.
@@ -34,6 +36,8 @@ COLUMNS = (
     ("voc_reversed", "reversed", "0.00"), ("static_rise", "static rise", "0.0"),
     ("falling_f1", "Falling F1", "0.00"), ("confusion_gap", "confusion gap", "0.0"),
 )  # fmt: skip
+#: Rows that are columns where every metric stands.
+BESIDE = ("", "ramp", "constant", "random", "oracle")
 WORDS = (
     ("parse_rate", "replies that can be read", "0%"),
     ("hallucination", "false claims", "0%"),
@@ -72,7 +76,8 @@ def trust_page(figures: Figures) -> str:
             f"--prefix {PREFIX} --figures {FIGURES}"
         )
     sections: tuple[Callable[[Figures], list[str]], ...] = (
-        _table, _words, _robustness, _calibration, _redteam, rl_sections, refine_section,
+        _table, _words, _every_metric, _robustness, _calibration, _redteam, rl_sections,
+        refine_section,
     )  # fmt: skip
     lines = [
         "# Results", "",
@@ -111,6 +116,20 @@ def _words(figures: Figures) -> list[str]:
     lines = ["## What it says", "", "| of its reasoning on the test tasks | |", "|---|---|"]
     found = [(f"{place}.{name}", words, form) for name, words, form in WORDS]
     return lines + [f"| {w} | {quote(n, form, figures)} |" for n, w, form in found if n in figures]
+
+
+def _every_metric(figures: Figures) -> list[str]:
+    """The whole table of the model and of the controls, with intervals."""
+    shown = [row for row in BESIDE if f"{PREFIX}.{row}.headline".replace("..", ".") in figures]
+    lines = ["## Every metric", "", f"| | {' | '.join(ROWS[row] for row in shown)} |"]
+    lines.append("|---" * (len(shown) + 1) + "|")
+    for name, (unit, digits) in {**UNITS, **STEPWISE}.items():
+        names = [f"{PREFIX}.{row}.{name}".replace("..", ".") for row in shown]
+        cells = [quote(one, f"{0:.{digits}f}", figures) for one in names]
+        if set(cells) != {"-"}:
+            label = f"{name}, points" if unit == "points" else name
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    return lines
 
 
 def _robustness(figures: Figures) -> list[str]:
