@@ -32,7 +32,7 @@ from sole.train.examples import (
 )
 from sole.train.rlvr import RlvrConfig
 from sole.train.run_dir import check_run_dir
-from sole.train.sft import SftConfig, batch_loss, make_model, train
+from sole.train.sft import SftConfig, _chances, batch_loss, make_model, train
 
 TOKENIZER = train_tokenizer(["Task: push the puck to the goal."] * 3, 600)
 
@@ -121,6 +121,28 @@ def test_number_is_never_a_text_target():
     batch = sampler(think_share=1.0).batch(2)
     rows = range(len(batch.labels))
     assert all(batch.labels[row, batch.number_positions[row] + 1] == -100 for row in rows)
+
+
+def test_episodes_are_drawn_by_their_chances():
+    episodes = list(prepare([make_example_episode(8, 96, seed=s) for s in range(2)]))
+    episodes[1] = replace(episodes[1], task="the other task")
+    settings = ExampleSettings(episodes_per_batch=4, mismatch_share=0.0)
+    only = ExampleSampler(
+        episodes, TOKENIZER, settings, seed=1, n_image_tokens=18, chances=np.array([0.0, 1.0])
+    )
+    assert {e.task for step in range(5) for e in only.draw(step)[1]} == {"the other task"}
+    with pytest.raises(ValueError, match="1 chances for 2 episodes"):
+        ExampleSampler(episodes, TOKENIZER, settings, seed=1, n_image_tokens=18, chances=np.ones(1))
+
+
+def test_weights_are_chances_of_whole_folders(tmp_path):
+    data = (write_episodes(tmp_path / "one"), write_episodes(tmp_path / "two"))
+    config = SftConfig(data=data, run_dir=tmp_path / "run", weights=(2.0, 1.0))
+    np.testing.assert_allclose(_chances(config), [2 / 9] * 3 + [1 / 9] * 3)
+    assert _chances(config.model_copy(update={"weights": ()})) is None
+    with pytest.raises(ConfigError, match="expected 2 numbers"):
+        train(config.model_copy(update={"weights": (1.0,)}))
+    assert not config.run_dir.exists()
 
 
 def test_batch_depends_on_seed_and_step_alone():

@@ -86,7 +86,10 @@ class Batch:
 
 
 class ExampleSampler:
-    """Makes batch number ``step``, always the same one."""
+    """Makes batch number ``step``, always the same one.
+
+    ``chances`` are the probabilities of the episodes; without them all are drawn alike.
+    """
 
     def __init__(
         self,
@@ -96,10 +99,13 @@ class ExampleSampler:
         *,
         seed: int,
         n_image_tokens: int,
+        chances: np.ndarray | None = None,
     ):
         if not episodes:
             raise ValueError("no episodes to train on")
-        self._episodes = episodes
+        if chances is not None and len(chances) != len(episodes):
+            raise ValueError(f"{len(chances)} chances for {len(episodes)} episodes")
+        self._episodes, self._chances = episodes, chances
         self._tokenizer = tokenizer
         self._settings = settings
         self._seed = seed
@@ -116,7 +122,9 @@ class ExampleSampler:
         """Draw this step's pictures ``(n, 2, 3, 96, 96)`` and its examples, not yet in tokens."""
         rng = np.random.default_rng([self._seed, step])
         think = bool(rng.random() < self._settings.think_share)
-        chosen = rng.integers(len(self._episodes), size=self._settings.episodes_per_batch)
+        n, size = len(self._episodes), self._settings.episodes_per_batch
+        even = self._chances is None  # then drawn as ever: batches stay what they were
+        chosen = rng.integers(n, size=size) if even else rng.choice(n, size, p=self._chances)
         tiles: list[np.ndarray] = []
         examples: list[Example] = []
         for index in chosen:

@@ -24,6 +24,7 @@ from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.config import Config, parse_config
 from sole.console import progress_bar
 from sole.data.lerobot import read_episodes
+from sole.data.lerobot_reader import open_dataset
 from sole.errors import ConfigError
 from sole.models.nano import SoleNanoConfig, SoleNanoForConditionalGeneration
 from sole.models.nano.configuration import nano_text_config
@@ -36,6 +37,7 @@ from sole.train.examples import Batch, ExampleSampler, ExampleSettings, ask_abou
 from sole.train.muon import MuonWithAdamW
 from sole.train.run_dir import check_nano, check_run_dir, refuse_held_out_data
 from sole.train.vlm_config import NANO_NAME, asked_model
+from sole.train.vlm_examples import shares
 
 #: What steps, saves and loads as an optimiser does.
 Trainer = torch.optim.Optimizer | MuonWithAdamW
@@ -48,6 +50,8 @@ class SftConfig(Config):
     """Folders of episodes (LeRobot datasets with true progress and facts)."""
     run_dir: Path
     """Where checkpoints and metrics go; an interrupted run there is continued."""
+    weights: tuple[float, ...] = ()
+    """How often each folder of --data is drawn from, in its order; default: by its episodes."""
     model: Literal["nano"] = "nano"
     """nano, or any other vision-language model, by name or folder: `sole sft --model NAME --help`
     shows the settings for those."""
@@ -124,14 +128,15 @@ def train(
         changes: Of how moments are drawn, beside what ``config`` says (ablations).
 
     Raises:
-        ConfigError: If the folder holds another run, a task of the data is held out, or ``init`` is
-            no nano.
+        ConfigError: If the folder holds another run, a task of the data is held out, ``init`` is no
+            nano, or the weights do not fit.
     """
     torch.set_num_threads(config.threads)
     if config.init:
         check_nano(config.init, str(config.init))
     check_run_dir(config.run_dir, config, "sole sft", _FREE)
     refuse_held_out_data(config.data)
+    chances = None if episodes else _chances(config)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     episodes = episodes or load_episodes(config.data, config.run_dir)
     run = Run(
@@ -153,6 +158,7 @@ def train(
         settings,
         seed=config.seed,
         n_image_tokens=model.config.n_image_tokens,
+        chances=chances,
     )
     for now, losses in _steps(config, model, optimizer, sampler, step):
         if now % 10 == 0 or now == config.steps:
@@ -162,6 +168,15 @@ def train(
     out = config.export or config.run_dir / "model"
     export(model, tokenizer, out)
     return out
+
+
+def _chances(config: SftConfig) -> np.ndarray | None:
+    """Probability of each episode, or None where all are alike."""
+    if not config.weights:
+        return None
+    counts = [open_dataset(folder).n_episodes for folder in config.data]
+    each = np.divide(shares(config.weights, counts), np.maximum(counts, 1))
+    return np.repeat(each, counts)
 
 
 def load_episodes(folders: Sequence[Path], scratch: Path) -> list[TrainingEpisode]:
