@@ -125,7 +125,7 @@ def test_a_result_is_read_back_as_it_was_written(measured):
     for row, written in zip(result.rows, whole["rows"], strict=True):
         assert row.summary["mae"][0] == written["summary"]["mae"]["value"]
         assert set(row.per_task) == {"fake/a", "fake/b", "fake/c"}
-    assert math.isnan(result.rows[0].summary["auprc"][1])
+    assert math.isnan(result.rows[0].summary["parse_rate"][1])
     undone = result.rows[1].episodes[1]
     assert (undone.key, undone.place) == (("fake/a", "undo", 1), 1)
     assert undone.judged.tolist() == undone.true.tolist() == [0, 40, 60, 30, 10]

@@ -30,6 +30,7 @@ from sole.evals.per_episode import (
     table_row,
     write_episode_table,
 )
+from sole.evals.recorded import recorded_successes
 from sole.evals.result import Row, result_figures, result_json, summary_table, task_table
 from sole.evals.stepwise import number_metrics, told, word_metrics
 from sole.rewarders.base import RewardModel
@@ -42,10 +43,19 @@ CONTROLS = ("ramp", "random", "constant:0", "oracle")
 
 
 class QualityConfig(LabelledConfig):
-    """Measure a reward model on simulated episodes of a split, or on a data set with truth."""
+    """Measure a reward model on simulated episodes, data with truth, or recorded successes."""
 
     split: Literal["test", "dev", "train"] = "test"
     """Which of the suite's tasks."""
+    recorded: Path | None = None
+    """Recordings of successes instead, without truth: a LeRobot dataset (v2 or v3), or videos. Time
+    is taken for their progress, at up to --n-frames frames."""
+    task: str | None = None
+    """What the videos of --recorded show, one sentence; datasets have their own."""
+    external: str | None = None
+    """The camera of --recorded that stands still, such as observation.images.top."""
+    wrist: str | None = None
+    """The camera of --recorded on the wrist."""
     calibration: Path | None = None
     """A file of sole calibrate, made for this model; its calibrated numbers are measured. none:
     nothing is, for no row; not given: what lies beside each model."""
@@ -99,14 +109,33 @@ def run_quality(argv: Sequence[str]) -> int:
     """Measure, print, and record."""
     config = parse_config(QualityConfig, argv, "sole eval quality")
     _refuse_one_name_twice(config)
+    _refuse_two_sources(config)
     make_room(config.out)
     models = {"": labelled_judge(config, config.calibration)}
     models |= {name.partition(":")[0]: load_reward_model(name) for name in _controls(config)}
     models |= _competitors(config)
-    episodes = labelled_episodes(config, config.split)
+    episodes = measured_episodes(config)
     rows = {name: measure(model, episodes, config) for name, model in models.items()}
     _say_uncontrolled(rows[""])
     return _report(config, rows, argv)
+
+
+def measured_episodes(config: QualityConfig) -> list[Episode]:
+    """What the settings say that the model is measured on."""
+    if config.recorded is None:
+        return labelled_episodes(config, config.split)
+    return recorded_successes(
+        config.recorded, config.n_frames,
+        task=config.task, external=config.external, wrist=config.wrist,
+    )  # fmt: skip
+
+
+def _refuse_two_sources(config: QualityConfig) -> None:
+    about = (config.task, config.external, config.wrist)
+    if config.recorded is not None and (config.data is not None or config.tasks):
+        raise ConfigError("--recorded: the episodes come from there; leave out --data and --tasks")
+    if config.recorded is None and any(one is not None for one in about):
+        raise ConfigError("--task, --external and --wrist: they say what --recorded holds; give it")
 
 
 def _say_uncontrolled(row: Row) -> None:

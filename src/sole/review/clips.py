@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from sole.data.episode import Episode, EpisodeScore
 from sole.errors import DataError, SoleError
 from sole.evals.collection import collect
-from sole.evals.labelled import judge, labelled_data, labelled_judge
-from sole.evals.quality import QualityConfig
+from sole.evals.labelled import judge, labelled_judge
+from sole.evals.quality import QualityConfig, measured_episodes
 from sole.review.saved import SavedEpisode, SavedResult, same_truth
 from sole.rewarders.base import RewardModel
 from sole.rewarders.calibrated import Calibrated
@@ -73,7 +73,8 @@ def make_clips(
 
 
 def _settings(result: SavedResult, data: Path | None, cache: Path | None) -> QualityConfig:
-    moved = {"data": data, "cache": cache}
+    recorded = result.config.get("recorded") is not None
+    moved = {"recorded" if recorded else "data": data, "cache": cache}
     changes = {name: path for name, path in moved.items() if path is not None}
     try:
         return QualityConfig.model_validate({**result.config, **changes})
@@ -102,7 +103,8 @@ def _pictures(config: QualityConfig, wanted: Sequence[SavedEpisode]) -> list[Epi
     Raises:
         DataError: If they are other ones than those that were measured.
     """
-    whole = labelled_data(config.data) if config.data is not None else None
+    recorded = config.data is not None or config.recorded is not None
+    whole = measured_episodes(config) if recorded else None
     episodes = []
     for saved in wanted:
         if whole is None:
@@ -112,7 +114,8 @@ def _pictures(config: QualityConfig, wanted: Sequence[SavedEpisode]) -> list[Epi
         elif saved.place < len(whole):
             episodes.append(whole[saved.place])
         else:
-            raise DataError(f"{config.data}: has no episode {saved.place}; is it another data set?")
+            source = config.data or config.recorded
+            raise DataError(f"{source}: has no episode {saved.place}; is it another data set?")
         _check_same(saved, episodes[-1])
     return episodes
 

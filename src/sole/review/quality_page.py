@@ -56,9 +56,12 @@ def quality_page(result: SavedResult, clips: Clips) -> str:
 def _lead(result: SavedResult) -> str:
     row, config = result.rows[0], result.config
     n_success = sum(e.true_success_ever for e in row.episodes)
-    source = config.get("data") or " ".join(config.get("tasks") or ()) or (
+    simulated = " ".join(config.get("tasks") or ()) or (
         f"{config.get('suite', '?')} {config.get('split', '?')}"
-    )  # fmt: skip
+    )
+    source = config.get("data") or config.get("recorded") or simulated
+    if config.get("recorded"):
+        source = f"{source}, without truth: taken for successes whose progress is time"
     words = "with" if config.get("think") else "without"
     return (
         f"{result.path.name}: {len(row.episodes)} episodes of {len(row.per_task)} tasks "
