@@ -87,7 +87,7 @@ class RefineConfig(Config):
     """Iterations between checkpoints."""
     threads: int = Field(default=1, gt=0)
     """CPU threads."""
-    prefix: str = Field("refine", pattern=r"^[a-z0-9_.-]+$")
+    prefix: str = Field(default="refine", pattern=r"^[a-z0-9_.-]+$")
     """First part of the figures' names."""
     figures: Path | None = None
     """Record before, after and p_value in this figures file."""
