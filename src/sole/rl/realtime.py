@@ -115,6 +115,8 @@ class RealTimeEpisode:
     def judgement(self, judge: Judge) -> Judgement:
         """Rewards of each decision; after the last judged moment progress stays as it was.
 
+        What staying would have earned after a judged completion is not in them: learn from such an
+        end as from a time limit, with the value of the last state, or completing would cost.
         A lost reward model leaves an episode whose rest was never judged: its rewards are None.
         """
         n = len(self.observations)

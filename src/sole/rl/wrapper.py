@@ -25,6 +25,8 @@ class SoleRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     The info holds ``judged_progress`` (percent, where it was judged) and nothing else, because an
     environment's own info may tell the truth; what it says is in :attr:`own_info`, for your logs.
+    Observations and the end of an episode are passed on as they are: an environment that ends at
+    success tells its agent the truth by that, so let a time limit end it.
 
     Args:
         env: Any environment.
