@@ -244,6 +244,15 @@ def test_one_task_has_no_other_sentence_and_no_interval_over_tasks():
     assert math.isnan(row.mean("mae")[1])
 
 
+def test_a_task_whose_episodes_do_not_differ_has_no_order_to_find():
+    alone = measure(Oracle(), [*EPISODES, episode("c", "expert", [0, 50, 100], 8)], config())
+    alike = [episode("c", "expert", [0, 50, 100], seed) for seed in (8, 9)]
+    for row in (alone, measure(Oracle(), [*EPISODES, *alike], config())):
+        assert math.isnan(row.per_task["fake/c"]["kendall_last"])
+        assert math.isnan(row.per_task["fake/c"]["ranking_accuracy"])
+        assert row.mean("kendall_last")[0] == row.mean("kendall_mean")[0] == 1.0
+
+
 def test_constant_model_says_nothing():
     row = measure(Constant(50), EPISODES, config())
     assert row.pooled["auc"] == 0.5

@@ -99,7 +99,7 @@ def mae(judged: Values, true: Values) -> float:
 
 
 def kendall_tau_a(one: Values, two: Values) -> float:
-    """(concordant - discordant) / all pairs; ties count 0 (Robometer).
+    """(concordant - discordant) / all pairs; ties count 0 (Robometer). NaN of fewer than two.
 
     Example:
         >>> kendall_tau_a([1, 2, 3], [1, 3, 2])
@@ -108,7 +108,7 @@ def kendall_tau_a(one: Values, two: Values) -> float:
     a, b = _numbers(one), _numbers(two)
     n = len(a)
     if n < 2:
-        return 0.0
+        return math.nan
     signs = np.sign(a[:, None] - a[None]) * np.sign(b[:, None] - b[None])
     return float(signs.sum() / (n * (n - 1)))
 

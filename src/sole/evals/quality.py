@@ -263,8 +263,8 @@ def _between(episodes: Sequence[Episode], curves: Sequence[np.ndarray]) -> dict[
     both = success.any() and not success.all()
     return {
         "auc_task": metrics.roc_auc(sure, success),
-        "kendall_last": metrics.kendall_tau_a([c[-1] for c in curves], [p[-1] for p in true]),
-        "kendall_mean": metrics.kendall_tau_a([c.mean() for c in curves], [p.mean() for p in true]),
+        "kendall_last": _kendall([c[-1] for c in curves], [p[-1] for p in true]),
+        "kendall_mean": _kendall([c.mean() for c in curves], [p.mean() for p in true]),
         "ranking_accuracy": metrics.ranking_accuracy(
             [c[-1] for c in curves], [p[-1] for p in true]
         ),
@@ -272,6 +272,11 @@ def _between(episodes: Sequence[Episode], curves: Sequence[np.ndarray]) -> dict[
         if both
         else math.nan,
     }
+
+
+def _kendall(judged: Sequence[float], true: Sequence[float]) -> float:
+    """NaN where no two episodes truly differ: there is no order to find, which is no failure."""
+    return metrics.kendall_tau_a(judged, true) if len(set(true)) > 1 else math.nan
 
 
 def _fast(model: RewardModel) -> RewardModel:
