@@ -57,6 +57,21 @@ def test_a_page_of_attacks_shows_every_one_and_the_turned_failures(tmp_path, mon
     assert "No failure was turned" not in page.text
 
 
+@_NO_COLOURS
+def test_attacks_and_clips_come_as_pictures_too(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    out, png = attacked(tmp_path, monkeypatch), tmp_path / "attacks.png"
+    assert main(["report", "robustness", str(out), "--worst", "0", "--png", str(png)]) == 0
+    clips, dots = recorded(tmp_path), tmp_path / "dots.png"
+    assert main(["report", "clips", str(clips), "--worst", "0", "--png", str(dots)]) == 0
+    said = capsys.readouterr().err
+    for path in (png, dots):
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert f"wrote {path}" in said
+    assert main(["report", "clips", str(clips), "--png", "dots.txt"]) == 2
+    assert "expected a name ending in .png" in capsys.readouterr().err
+
+
 def test_no_clips_were_asked_for_or_the_model_is_another_one(tmp_path, monkeypatch, capsys):
     out = attacked(tmp_path, monkeypatch)
     assert main(["report", "robustness", str(out), "--worst", "0"]) == 0

@@ -1,9 +1,11 @@
-"""The two plots of a quality report as one PNG."""
+"""The plots of the pages of :mod:`sole.review` as PNG."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,36 +30,80 @@ def write_plots(path: Path, row: SavedRow) -> None:
         path: The file; the caller sees to it that it appears only when it is whole.
         row: One model.
     """
+    figure = _figure(10.4, 5.0)
+    left, right = figure.subplots(1, 2)
+    best_true = np.array([e.true.max() for e in row.episodes])
+    judged = np.array([e.judged_top5 for e in row.episodes])
+    done = np.array([e.true_success_ever for e in row.episodes], bool)
+    _scatter(left, best_true, judged, done)
+    left.set(xlabel="highest true progress (%)", ylabel="judged success score (%)")
+    _reliability(right, row)
+    _finish(figure, path, row.model_id)
+
+
+def write_clips_plot(
+    path: Path, model_id: str, true: Sequence[float], judged: Sequence[float], done: Sequence[bool]
+) -> None:
+    """Write the scatter of recorded clips: highest judged over highest given progress, percent."""
+    figure = _figure(5.2, 5.0)
+    axes = figure.add_subplot()
+    _scatter(axes, np.array(true), np.array(judged), np.array(done, bool))
+    axes.set(xlabel="highest given progress (%)", ylabel="highest judged progress (%)")
+    _finish(figure, path, model_id)
+
+
+def write_attacks_plot(path: Path, whole: Mapping[str, Any]) -> None:
+    """Write one bar an attack: vulnerability at its strongest, with its interval.
+
+    Args:
+        path: The file; the caller sees to it that it appears only when it is whole.
+        whole: What ``sole eval robustness`` wrote; attacks that nothing could be turned by have a
+            line and no bar.
+    """
+    strongest = {e["attack"]: e for e in sorted(whole["effects"], key=lambda e: e["strength"])}
+    names = [f"{name} {e['strength']:g}" for name, e in strongest.items()]
+    shares = [e["vulnerability"] for e in strongest.values()]
+    ends = [[share[k] for share in shares] for k in ("low", "value", "high")]
+    low, value, high = 100 * np.array(ends, float)  # None becomes NaN, which is not drawn
+    figure = _figure(6.4, 1.2 + 0.28 * len(names))
+    axes = figure.add_subplot()
+    places = np.arange(len(names))
+    axes.barh(places, value, color=_JUDGED, alpha=0.8)
+    axes.hlines(places, low, high, color=_SOFT, linewidth=1.2, label="95%")
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.set(xlabel="vulnerability: failures turned into successes (%)", xlim=(0, 100))
+    _finish(figure, path, str(whole["model_id"]))
+
+
+def _figure(width: float, height: float):  # noqa: ANN202
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.4, 5.0), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    _scatter(left, row)
-    _reliability(right, row)
-    for axes in (left, right):
+    return figure
+
+
+def _finish(figure, path: Path, title: str) -> None:  # noqa: ANN001
+    for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(visible=True, color="#e3e1dc", linewidth=0.7)
         axes.set_axisbelow(True)
         axes.tick_params(colors=_SOFT, labelsize=8)
         axes.legend(frameon=False, fontsize=8)
-    figure.suptitle(row.model_id, fontsize=10)
+    figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=130, format="png")
 
 
-def _scatter(axes, row: SavedRow) -> None:  # noqa: ANN001
-    true = np.array([e.true.max() for e in row.episodes])
-    judged = np.array([e.judged_top5 for e in row.episodes])
-    done = np.array([e.true_success_ever for e in row.episodes])
+def _scatter(axes, true: np.ndarray, judged: np.ndarray, done: np.ndarray) -> None:  # noqa: ANN001
     low = progress_range([true, judged])[0]
     axes.plot([low, 100], [low, 100], color=_SOFT, linewidth=1, linestyle="--", label="as it is")
     axes.plot(true[~done], judged[~done], "o", color=_JUDGED, markerfacecolor="none", markersize=5,
               label="truly failed")  # fmt: skip
     axes.plot(true[done], judged[done], "o", color=_TRUE, alpha=0.7, markersize=5,
               label="truly succeeded")  # fmt: skip
-    axes.set(xlabel="highest true progress (%)", ylabel="judged success score (%)",
-             xlim=(low - 3, 103), ylim=(low - 3, 103))  # fmt: skip
+    axes.set(xlim=(low - 3, 103), ylim=(low - 3, 103))
 
 
 def _reliability(axes, row: SavedRow) -> None:  # noqa: ANN001

@@ -23,6 +23,7 @@ from sole.evals.clips import scores_path
 from sole.report.outputs import OutputFiles, check_output
 from sole.report.player import document, player
 from sole.review.pieces import STYLE, episode_scatter, number_cell, table
+from sole.review.plots import check_matplotlib, write_clips_plot
 from sole.run import write_atomically
 
 _POINTS = ("mae", "bias_success", "bias_failure")
@@ -37,6 +38,8 @@ class ClipsReportConfig(Config):
     """What sole eval clips --out wrote; RESULT.scores.parquet lies beside it."""
     html: Path | None = None
     """The page (.html); RESULT.html when not given."""
+    png: Path | None = None
+    """Also write the scatter of all clips as a picture (.png)."""
     worst: int = Field(6, ge=0)
     """Clips to look at: those with the largest mean absolute error of the first model."""
     folder: Path | None = None
@@ -48,6 +51,9 @@ def run_clips_report(argv: Sequence[str]) -> int:
     config = parse_config(ClipsReportConfig, argv, "sole report clips", presets=False)
     page = config.html or config.result.with_suffix(".html")
     check_output("--html", page, (".html", ".htm"), ())
+    if config.png:
+        check_output("--png", config.png, (".png",), ())
+        check_matplotlib()
     whole = _read(config.result)
     settings = whole["config"]
     place = config.folder or Path(settings["folder"])
@@ -56,7 +62,11 @@ def run_clips_report(argv: Sequence[str]) -> int:
     _check_same(config.result, whole, clips, scores)
     with OutputFiles() as files:
         write_atomically(files.temporary(page), clips_page(whole, clips, scores, config.worst))
-    stderr.print(f"wrote {page}", markup=False, soft_wrap=True)
+        if config.png:
+            write_clips_plot(files.temporary(config.png), *_places(whole, clips))
+    for path in (page, config.png):
+        if path is not None:
+            stderr.print(f"wrote {path}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -87,6 +97,20 @@ def _check_same(
         )
 
 
+def _places(
+    whole: Mapping[str, Any], clips: Sequence[Episode]
+) -> tuple[str, list[float], list[float], list[bool]]:
+    """The model, and of each clip its highest given and judged progress and whether it succeeds."""
+    first = whole["rows"][0]
+    truths = [clip.truth for clip in clips if clip.truth is not None]
+    return (
+        str(first["model_id"]),
+        [float(truth.true_progress.max()) for truth in truths],
+        [max(curve) for curve in first["judged_progress"]],
+        [truth.any_success for truth in truths],
+    )
+
+
 def clips_page(
     whole: Mapping[str, Any], clips: Sequence[Episode], scores: Sequence[EpisodeScore], n_worst: int
 ) -> str:
@@ -103,9 +127,9 @@ def clips_page(
     truths = [clip.truth.true_progress for clip in clips if clip.truth is not None]
     off = [float(np.abs(c - t).mean()) for c, t in zip(curves, truths, strict=True)]
     order = np.argsort(off)[::-1][:n_worst]
+    _, given, judged, done = _places(whole, clips)
     scatter = episode_scatter(
-        [float(t.max()) for t in truths], [float(c.max()) for c in curves],
-        [clip.truth is not None and clip.truth.any_success for clip in clips],
+        given, judged, done,
         [clip.env_name for clip in clips], ("highest given progress", "highest judged progress"),
     )  # fmt: skip
     players = "".join(

@@ -19,6 +19,7 @@ from sole.report.outputs import OutputFiles, check_output
 from sole.report.player import document, numbers, player
 from sole.review.attacked import Attacked, choose, film_turned, read_attacked
 from sole.review.pieces import STYLE, interval_text, number_cell, table
+from sole.review.plots import check_matplotlib, write_attacks_plot
 from sole.run import write_atomically
 
 
@@ -29,6 +30,8 @@ class RobustnessReportConfig(Config):
     """What sole eval robustness --out wrote; RESULT.episodes.parquet lies beside it."""
     html: Path | None = None
     """The page (.html); RESULT.html when not given."""
+    png: Path | None = None
+    """Also write the vulnerability of every attack as a picture (.png)."""
     worst: int = Field(6, ge=0)
     """Clips of failures that an attack turned; 0: none, and no model is loaded."""
     cache: Path | None = None
@@ -40,6 +43,9 @@ def run_robustness_report(argv: Sequence[str]) -> int:
     config = parse_config(RobustnessReportConfig, argv, "sole report robustness", presets=False)
     page = config.html or config.result.with_suffix(".html")
     check_output("--html", page, (".html", ".htm"), ())
+    if config.png:
+        check_output("--png", config.png, (".png",), ())
+        check_matplotlib()
     result = read_attacked(config.result)
     clips, missing = film_turned(result, choose(result.turned, config.worst), config.cache)
     if missing:
@@ -47,7 +53,11 @@ def run_robustness_report(argv: Sequence[str]) -> int:
     players = "".join(player(episode, score, one.words) for one, episode, score in clips)
     with OutputFiles() as files:
         write_atomically(files.temporary(page), robustness_page(result, players, missing))
-    stderr.print(f"wrote {page}", markup=False, soft_wrap=True)
+        if config.png:
+            write_attacks_plot(files.temporary(config.png), result.whole)
+    for path in (page, config.png):
+        if path is not None:
+            stderr.print(f"wrote {path}", markup=False, soft_wrap=True)
     return 0
 
 
