@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
-from sole.errors import ConfigError
+from sole.errors import ConfigError, DataError
 from sole.models.nano.reader import NanoReader
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.protocol.prompt import parse_reply
@@ -226,6 +226,14 @@ def test_a_model_to_go_on_from_that_is_no_nano_is_refused_before_a_run_is_begun(
     with pytest.raises(ConfigError, match="--model"):
         train(config)
     assert not (tmp_path / "run").exists()
+
+
+def test_recordings_without_a_truth_are_refused_with_what_is_for_them(tmp_path):
+    with EpisodeWriter(tmp_path / "data", fps=10) as writer:
+        plain = make_example_episode(6, 96, truth=False)
+        writer.add(replace(plain, suite="", env_name=""))
+    with pytest.raises(DataError, match="sole fit"):
+        train(SftConfig(data=(tmp_path / "data",), run_dir=tmp_path / "run"))
 
 
 def test_a_held_out_task_is_not_trained_on_and_no_run_is_begun(tmp_path):

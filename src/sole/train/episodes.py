@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sole.data.episode import Episode, Facts
+from sole.errors import DataError
 from sole.protocol.composite import fit_tile
 
 _ROWS = ("external", "wrist")
@@ -33,7 +34,7 @@ def prepare(episodes: Iterable[Episode], tile_px: int = 96) -> Iterator[Training
     """Keep what training needs of episodes that carry facts, one after the other.
 
     Raises:
-        ValueError: If an episode has no truth or no facts.
+        DataError: If an episode has no truth or no facts.
     """
     return (_prepare_one(episode, tile_px) for episode in episodes)
 
@@ -61,7 +62,10 @@ def keep_on_disk(episodes: Iterable[TrainingEpisode], folder: Path) -> list[Trai
 def _prepare_one(episode: Episode, tile_px: int) -> TrainingEpisode:
     truth = episode.truth
     if truth is None or not truth.facts:
-        raise ValueError(f"training needs true progress and facts; {episode.env_name} has none")
+        raise DataError(
+            "training needs true progress and facts, as `sole synth` writes them; an episode of "
+            f"{episode.env_name or episode.task!r} has none: take `sole fit` for such recordings"
+        )
     tiles = np.zeros((episode.n_frames, len(_ROWS), 3, tile_px, tile_px), np.uint8)
     for row, name in enumerate(_ROWS):
         for t, frame in enumerate(episode.views.get(name, ())):
