@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from sole.errors import DataError
 from sole.evals.figures import Figure, record_figures
 from sole.report.page import write_score_page
 from sole.report.training import write_training_report
-from sole.review.attacked import choose, read_attacked
+from sole.review.attacked import choose, film_turned, read_attacked
 from sole.rewarders.controls import Constant, Oracle
 
 _NO_COLOURS = pytest.mark.filterwarnings("default")  # matplotlib reads fonts its own way
@@ -87,6 +88,25 @@ def test_one_failure_of_each_attack_comes_before_a_second_of_the_same(tmp_path, 
     assert {one.attack for one in turned} == {"occlusion"}  # a blurred grey stays grey
     assert len({one.key for one in choose(turned, 2)}) >= 1
     assert choose(turned, 1)[0].after == max(one.after for one in turned)
+
+
+def test_episodes_that_share_a_seed_are_told_apart(tmp_path, monkeypatch):
+    """Those of a data set may: the last one here is taken for a success before any attack."""
+    bright = replace(GREY_ONES[4], views={n: f + 1 for n, f in GREY_ONES[4].views.items()})
+    ones = [replace(e, seed=7) for e in (*GREY_ONES, bright)]
+    monkeypatch.setattr("sole.evals.robustness.labelled_judge", lambda *_: OnePixel())
+    for place in ("evals.robustness", "review.attacked"):
+        monkeypatch.setattr(f"sole.{place}.labelled_episodes", lambda c, split: ones)
+    out = tmp_path / "r.json"
+    argv = ["--model", "m", "--data", "d", "--attacks", "occlusion", "--strengths", "1"]
+    assert main(["eval", "robustness", *argv, "--out", str(out)]) == 0
+    turned = read_attacked(out).turned
+    assert sorted(one.place for one in turned) == [1, 3, 4]
+    monkeypatch.setattr("sole.review.attacked.labelled_judge", lambda *_: OnePixel())
+    clips, missing = film_turned(read_attacked(out), turned, None)
+    assert missing == ""
+    same = [e.truth is ones[one.place].truth for one, e, _ in clips]
+    assert same == [True] * 3
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "no"])

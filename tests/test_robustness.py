@@ -190,6 +190,8 @@ def test_one_view_leaves_out_what_needs_two_and_says_so(monkeypatch, capsys):
         (["--attacks", "rain"], "no attack rain"),
         (["--strengths", "0"], "above 0"),
         (["--strengths", "1.2"], "above 0"),
+        (["--strengths", "0.5", "1", "0.5"], "each one once"),
+        (["--attacks", "blur", "blur"], "each one once"),
         (["--split", "test", "--suite", "nowhere"], "nowhere"),
         (["--calibration", "missing.json"], "missing.json"),
     ],

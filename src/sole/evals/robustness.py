@@ -299,6 +299,9 @@ def _check(config: RobustnessConfig) -> None:
             f"expected at least one attack and one strength above 0 up to 1, got {config.attacks} "
             f"and {config.strengths}"
         )
+    for flag, given in (("--attacks", config.attacks), ("--strengths", config.strengths)):
+        if len(set(given)) < len(given):
+            raise ConfigError(f"{flag}: expected each one once, got {' '.join(map(str, given))}")
 
 
 def _rows(

@@ -34,13 +34,15 @@ class Turned:
 
     Attributes:
         attack, strength: What was done to its pictures.
-        key: Environment, policy and seed.
+        place: Its number among the episodes of the evaluation.
+        key: Environment, policy and seed; those of a data set need not be its own alone.
         before: Judged success score undisturbed, percent.
         after: The same disturbed.
     """
 
     attack: str
     strength: float
+    place: int
     key: _Key
     before: float
     after: float
@@ -76,23 +78,29 @@ def read_attacked(path: Path) -> Attacked:
         known = {"model_id", "judged_success_at", "n_failed", "undisturbed", "effects", "config"}
         if not known <= set(whole):
             raise ValueError(f"no {', '.join(sorted(known - set(whole)))}")
-        rows = pq.read_table(table, columns=list(_COLUMNS)).to_pylist()
+        turned = _turned(pq.read_table(table, columns=list(_COLUMNS)).to_pylist())
     except OSError as error:
         raise DataError(f"{path}: cannot be read, or {table.name} is missing ({error})") from error
     except (ValueError, TypeError, pa.ArrowException) as error:
         raise DataError(f"{path}: not what sole eval robustness --out writes ({error})") from error
-    return Attacked(path, whole, tuple(_turned(rows)))
+    return Attacked(path, whole, tuple(turned))
 
 
 def _turned(rows: Sequence[Mapping[str, Any]]) -> list[Turned]:
-    clean = {_key(row): row for row in rows if row["attack"] == "none"}
+    """The table holds all episodes in one order, undisturbed and then under each attack."""
+    takes: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        takes.setdefault((row["attack"], row["strength"]), []).append(row)
+    clean = takes.pop(("none", 0.0), [])
+    order = [_key(row) for row in clean]
+    if not clean or any([_key(row) for row in taken] != order for taken in takes.values()):
+        raise ValueError("the table does not hold the same episodes under every attack")
     found = [
-        Turned(row["attack"], row["strength"], _key(row), clean[_key(row)]["judged_top5"],
-               row["judged_top5"])
-        for row in rows
-        if row["attack"] != "none" and row["judged_success"] and not row["true_success_ever"]
-        and not clean[_key(row)]["judged_success"]
-    ]  # fmt: skip
+        Turned(*take, place, _key(row), before["judged_top5"], row["judged_top5"])
+        for take, taken in takes.items()
+        for place, (before, row) in enumerate(zip(clean, taken, strict=True))
+        if row["judged_success"] and not row["true_success_ever"] and not before["judged_success"]
+    ]
     return sorted(found, key=lambda t: t.before - t.after)
 
 
@@ -147,18 +155,37 @@ def _thinking_aloud(config: RobustnessConfig, measured: str) -> RewardModel:
 
 
 def _disturbed(config: RobustnessConfig, wanted: Sequence[Turned]) -> list[Episode]:
-    tasks = tuple(dict.fromkeys(one.key[0] for one in wanted))
-    config = config if config.data else config.model_copy(update={"tasks": tasks})
-    found = {(e.env_name, e.policy, e.seed): e for e in labelled_episodes(config, config.split)}
-    if missing := [one for one in wanted if one.key not in found]:
-        raise DataError(f"{missing[0].words}: this episode is no longer there")
+    undisturbed = _undisturbed(config, wanted)
     camera = Refilm(config.attack_seed)
     films = []
-    for one in wanted:
-        episode, take = found[one.key], (one.attack, one.strength)
+    for one, episode in zip(wanted, undisturbed, strict=True):
+        take = (one.attack, one.strength)
         if one.attack in SIM_ATTACKS:
             films.append(camera.film(episode, [take])[take])
         else:
             films.append(attack(episode, *take, seed=config.attack_seed))
     camera.close()
     return films
+
+
+def _undisturbed(config: RobustnessConfig, wanted: Sequence[Turned]) -> list[Episode]:
+    """The episodes as they are: of a data set by their place, simulated ones by their key.
+
+    Raises:
+        DataError: If one is no longer there.
+    """
+    if config.data is None:
+        tasks = tuple(dict.fromkeys(one.key[0] for one in wanted))
+        config = config.model_copy(update={"tasks": tasks})
+    episodes = labelled_episodes(config, config.split)
+    by_key = {(e.env_name, e.policy, e.seed): e for e in episodes}
+    found = []
+    for one in wanted:
+        if config.data is None:
+            episode = by_key.get(one.key)
+        else:
+            episode = episodes[one.place] if one.place < len(episodes) else None
+        if episode is None or (episode.env_name, episode.policy, episode.seed) != one.key:
+            raise DataError(f"{one.words}: this episode is no longer there")
+        found.append(episode)
+    return found
