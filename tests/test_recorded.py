@@ -1,6 +1,7 @@
 """Recordings without truth: taken for successes, measured beside the controls, never for more."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,3 +88,14 @@ def test_clips_of_a_recording_are_its_own_frames(tmp_path):
 def test_two_sources_or_half_of_one_are_refused(flags, capsys):
     assert main(["eval", "quality", "--model", "ramp", *flags]) == 2
     assert "--recorded" in capsys.readouterr().err
+
+
+def test_tasks_without_a_name_are_told_apart_by_their_sentences(tmp_path, capsys):
+    with EpisodeWriter(tmp_path / "set", 10.0) as writer:
+        for k, task in enumerate(["lift it", "push it", "lift it"]):
+            writer.add(replace(make_example_episode(6, 16, seed=k), task=task, env_name=""))
+    argv = ["--data", str(tmp_path / "set"), "--model", "oracle", "--no-controls", "--json"]
+    assert main(["eval", "quality", *argv]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert set(row["per_task"]) == {"recorded/lift-it", "recorded/push-it"}
+    assert row["summary"]["mae"]["low"] == 0.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -91,15 +93,28 @@ def labelled_episodes(config: LabelledConfig, split: str) -> list[Episode]:
 
 
 def labelled_data(folder: Path) -> list[Episode]:
-    """Every episode of a data set with truth.
+    """Every episode of a data set with truth; a task without a name is called by its sentence.
 
     Raises:
         DataError: If it holds no episode, or one without truth.
     """
     episodes = list(read_episodes(folder))
     if not episodes or any(e.truth is None for e in episodes):
-        raise DataError(f"{folder}: expected episodes with true progress, got some without or none")
-    return episodes
+        raise DataError(
+            f"{folder}: expected episodes with true progress, got some without or none; sole eval "
+            "quality --recorded takes recordings without"
+        )
+    return [e if e.env_name else replace(e, env_name=task_name(e.task)) for e in episodes]
+
+
+def task_name(sentence: str) -> str:
+    """What a recorded task without a name of its own is called.
+
+    Example:
+        >>> task_name("Pick up the cube, please.")
+        'recorded/pick-up-the-cube-please'
+    """
+    return "recorded/" + re.sub(r"\W+", "-", sentence.lower()).strip("-")
 
 
 def labelled_judge(config: LabelledConfig, calibration: Path | None = None) -> RewardModel:

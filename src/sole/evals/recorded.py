@@ -6,7 +6,6 @@ by themselves here, and the control videos (frozen, reversed, mistold ..) say th
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from sole.console import stderr
 from sole.data.episode import Episode, Truth
 from sole.data.sources import open_source
 from sole.errors import DataError
+from sole.evals.labelled import task_name
 
 _LEAST_FRAMES = 3
 
@@ -66,17 +66,7 @@ def _as_success(path: Path, number: int, episode: Episode, n_frames: int) -> Epi
     return replace(
         shown,
         truth=Truth(progress, progress >= 100.0),
-        env_name=f"recorded/{_slug(episode.task)}",
+        env_name=task_name(episode.task),
         policy="expert",
         seed=number,
     )
-
-
-def _slug(sentence: str) -> str:
-    """A sentence as the name of a task.
-
-    Example:
-        >>> _slug("Pick up the cube, please.")
-        'pick-up-the-cube-please'
-    """
-    return re.sub(r"\W+", "-", sentence.lower()).strip("-")
