@@ -27,7 +27,7 @@ from sole.models.nano.reader import NanoReader
 from sole.train.episodes import prepare
 from sole.train.examples import ExampleSampler, ExampleSettings
 from sole.train.rlvr import RlvrConfig, check_run_dir, main
-from sole.train.rlvr_nano import Trainer, nano_folder
+from sole.train.rlvr_nano import Trainer, nano_folder, train
 from sole.train.rlvr_step import (
     FAST,
     THINK,
@@ -317,6 +317,14 @@ def test_a_run_is_continued_with_its_own_settings_only(tmp_path):
     check_run_dir(config.model_copy(update={"threads": 1}))
     with pytest.raises(ConfigError, match="tau"):
         check_run_dir(config.model_copy(update={"tau": 3.0}))
+
+
+def test_a_run_does_not_go_on_from_other_weights_than_it_began_with(folder, tmp_path):
+    config = RlvrConfig(data=(), run_dir=tmp_path, init=str(folder))
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    (tmp_path / "data.json").write_text('{"init_sha256": "of others"}')
+    with pytest.raises(ConfigError, match="not those that the run began with"):
+        train(config)
 
 
 def test_the_preset_is_a_valid_configuration():

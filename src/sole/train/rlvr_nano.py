@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -237,6 +238,7 @@ def train(
     torch.set_num_threads(config.threads)
     folder = nano_folder(config.init)
     check_run_dir(config)
+    _check_same_init(config, folder)
     refuse_held_out_data(config.data)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     episodes = episodes or load_episodes(config.data, config.run_dir)
@@ -268,6 +270,25 @@ def nano_folder(init: str) -> Path:
     folder = WEIGHTS if init == "nano" else Path(init)
     check_nano(folder, init)
     return folder
+
+
+def _check_same_init(config: RlvrConfig, folder: Path) -> None:
+    """Refuse to go on from other weights: the divergence is measured from them to the end.
+
+    Raises:
+        ConfigError: If those of a run that was begun have been replaced.
+    """
+    path = config.run_dir / "data.json"
+    begun = (config.run_dir / "config.json").exists() and path.exists()
+    if begun and json.loads(path.read_text()).get("init_sha256") != _weights_hash(folder):
+        raise ConfigError(
+            f"run_dir {config.run_dir}: the weights in --init {config.init} are not those that the "
+            "run began with; choose another folder, or put them back"
+        )
+
+
+def _weights_hash(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def _load(folder: Path) -> SoleNanoForConditionalGeneration:
@@ -303,7 +324,7 @@ def _manifest(config: RlvrConfig, folder: Path, trainer: Trainer) -> dict[str, A
         "n": trainer.n_trained,
         "n_held_aside": trainer.n_held_aside,
         "init": str(folder),
-        "init_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "init_sha256": _weights_hash(folder),
     }
 
 
