@@ -41,7 +41,8 @@ def clips(tmp_path):
 
 def test_clips_are_found_at_any_depth_with_both_views_and_their_truth(clips):
     failed, lifted = read_clips(clips)
-    assert (failed.env_name, lifted.env_name) == ("clips/00", "clips/14")
+    assert failed.env_name == "clips/lift/failure/00"
+    assert lifted.env_name == "clips/lift/success/14"
     assert lifted.task == "lift the cube"
     assert set(lifted.views) == {"external", "wrist"}
     assert lifted.views["wrist"].shape == (5, 64, 64, 3)
@@ -115,7 +116,7 @@ def test_verb_prints_and_writes_every_model(clips, tmp_path, capsys):
     assert main(["eval", "clips", str(clips), "--model", "oracle", "--out", str(out)]) == 0
     assert "pooled_spearman" in capsys.readouterr().out
     found = json.loads(out.read_text())
-    assert found["clips"] == ["clips/00", "clips/14"]
+    assert found["clips"] == ["clips/lift/failure/00", "clips/lift/success/14"]
     assert found["rows"][0]["mae"]["value"] == 0.0
     assert [row["model_id"] for row in found["rows"]][1] == "ramp"
 
@@ -151,3 +152,8 @@ def test_a_calibration_of_another_model_is_refused(clips, capsys):
     flags = ["--model", "ramp", "--calibration", "missing.json"]
     assert main(["eval", "clips", str(clips), *flags]) == 2
     assert "missing.json" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_one_clip_is_called_by_its_own_name(tmp_path):
+    (clip,) = read_clips(make_clip(tmp_path / "c", GOOD))
+    assert clip.env_name == "clips/c"

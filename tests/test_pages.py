@@ -143,7 +143,7 @@ def test_a_page_of_clips_shows_the_worst_and_refuses_other_clips(tmp_path, capsy
     assert main(["report", "clips", str(out), "--worst", "1"]) == 0
     page = check_page(out.with_suffix(".html"), n_players=1)
     assert "<td>pooled_spearman</td>" in page.text
-    assert "clips/14: off by " in page.text
+    assert "clips/good/14: off by " in page.text
     make_clip(tmp_path / "clips" / "bad" / "01", BAD)
     assert main(["report", "clips", str(out)]) == 2
     assert "are others than those that were measured" in capsys.readouterr().err

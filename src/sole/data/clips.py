@@ -29,7 +29,7 @@ _TWO_VIEWS = 1.8
 
 
 def read_clips(folder: Path, *, success_at: float = 100.0) -> Iterator[Episode]:
-    """Read every clip below a folder, in the order of their paths.
+    """Read every clip below a folder, in the order of their paths; each is called by its path.
 
     Args:
         folder: Holds clips at any depth.
@@ -46,7 +46,9 @@ def read_clips(folder: Path, *, success_at: float = 100.0) -> Iterator[Episode]:
             f"({TASK_KEY!r}, {PROGRESS_KEY!r}) and a video"
         )
     for path in described:
-        yield read_clip_folder(path.parent, success_at=success_at)
+        clip = read_clip_folder(path.parent, success_at=success_at)
+        place = path.parent.relative_to(folder).as_posix()
+        yield clip if place == "." else replace(clip, env_name=f"clips/{place}")
 
 
 def read_clip_folder(folder: Path, *, success_at: float = 100.0) -> Episode:
