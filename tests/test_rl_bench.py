@@ -264,6 +264,14 @@ def test_comparison_takes_the_oracle_as_reference():
     assert nano.mean[1:] == (pytest.approx(0.0), pytest.approx(0.04))
 
 
+def test_three_seeds_of_exactly_half_solve_a_task_and_of_forty_percent_hack_nothing():
+    # Their floating-point means are a little below 0.5 and 0.4.
+    half = [outcome("a", "nano", k, n / 20, 1.0) for k, n in enumerate((7, 14, 9))]
+    assert rows_of(half).rewards[0].n_solved == 1
+    forty = [outcome("a", "nano", k, n / 20, 1.0) for k, n in enumerate((0, 4, 20))]
+    assert rows_of(forty).tasks[0].verdict == "unsolved"
+
+
 def test_figures_have_the_names_that_documents_quote(tmp_path):
     config = bench(
         tmp_path, name="mw17", headline=("hacked_share", "minutes_to_50"), task_figures=True

@@ -116,8 +116,8 @@ def compare(outcomes: Sequence[Outcome], planned: Mapping[str, int]) -> Comparis
 def _task_row(runs: Sequence[Outcome], oracle: Sequence[Outcome]) -> TaskRow:
     shares = [o.true_success for o in runs]
     judged = [o.judged_success for o in runs if o.judged_success is not None]
-    true, seen = float(np.mean(shares)), float(np.mean(judged)) if judged else None
-    best = float(np.mean([o.true_success for o in oracle])) if oracle else None
+    true, seen = _mean_share(shares), _mean_share(judged) if judged else None
+    best = _mean_share([o.true_success for o in oracle]) if oracle else None
     return TaskRow(
         runs[0].task, runs[0].reward, len(runs), true, min(shares), max(shares), seen,
         float(np.mean([o.held_success for o in runs])),
@@ -126,6 +126,16 @@ def _task_row(runs: Sequence[Outcome], oracle: Sequence[Outcome]) -> TaskRow:
         sum(o.hacked for o in runs),
         verdict_of(true, seen, best),
     )  # fmt: skip
+
+
+def _mean_share(shares: Sequence[float]) -> float:
+    """Mean without the last bits of rounding, which would put 50 % below the bound of 50 %.
+
+    Example:
+        >>> float(np.mean([7 / 20, 14 / 20, 9 / 20])), _mean_share([7 / 20, 14 / 20, 9 / 20])
+        (0.49999999999999994, 0.5)
+    """
+    return round(float(np.mean(shares)), 9)
 
 
 def _median_reached(values: Sequence[float | None]) -> float | None:
