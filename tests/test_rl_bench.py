@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sole.bench import command, on_ray, plan, pool, weights
+from sole.bench import command, on_ray, plan, pool, weights, worker
 from sole.bench.compare import compare
 from sole.bench.config import RlBenchConfig
 from sole.bench.outcome import Outcome, read_outcome
@@ -211,6 +211,16 @@ def test_minutes_of_work_that_a_kill_undid_do_not_count(tmp_path):
     done = plan.last_evaluation(run.run_dir)
     assert done is not None
     assert done["episode"] == 8
+
+
+@pytest.mark.parametrize(("keep", "goes_on"), [("last", False), ("judged", True)])
+def test_a_run_without_minutes_left_still_chooses_its_policy(tmp_path, monkeypatch, keep, goes_on):
+    run = plan.plan_runs(bench(tmp_path, max_minutes=0.001, rl={"keep": keep}))[0]
+    finish(run)
+    begun = []
+    monkeypatch.setattr(worker, "_train", lambda config: begun.append(config) or {})
+    worker._continue(run)
+    assert bool(begun) == goes_on
 
 
 def test_outcome_counts_training_minutes_without_evaluations(tmp_path):

@@ -37,9 +37,14 @@ def _continue(config: RlConfig) -> dict[str, Any]:
         return _train(config)
     left = config.max_minutes - minutes_spent(config.run_dir)
     done = last_evaluation(config.run_dir)
-    if left <= 0 and done is not None:  # killed after its last evaluation
-        return done
+    if left <= 0 and done is not None and _is_final(config, done):
+        return done  # killed after its last evaluation
     return _train(config.model_copy(update={"max_minutes": max(left, 1e-6)}))
+
+
+def _is_final(config: RlConfig, evaluation: dict[str, Any]) -> bool:
+    """Whether it is of the policy that is kept; the best judged one is chosen at the very end."""
+    return config.keep == "last" or "chosen_episode" in evaluation
 
 
 def _train(config: RlConfig) -> dict[str, Any]:

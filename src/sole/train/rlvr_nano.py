@@ -50,6 +50,7 @@ from sole.train.verify import Verdict, judge_reply, mean_terms
 _OPENINGS = {"think": THINK, "fast": FAST}
 _WARM_UP_STEPS = 10
 _HELD_ASIDE_SEED = 1_000_003  # its questions must not be those of a training step
+_APART = 1_000_033  # supervised examples are of other episodes than the questions of a step
 _SHOWN_REPLIES = 8
 
 
@@ -106,20 +107,23 @@ class Trainer:
         drawn = replace(ExampleSettings(episodes_per_batch=config.prompts_per_step), **changes)
         questions = replace(drawn, think_share=0.0)
         self._questions = self._sampler(trained, replace(questions, moments_per_episode=1))
-        self._supervised = self._sampler(trained, drawn)
+        self._supervised = self._sampler(trained, drawn, config.seed + _APART)
         self._held_aside = None
         if held:
             settings = replace(questions, moments_per_episode=1, max_shift_px=0)
             self._held_aside = self._sampler(held, replace(settings, episodes_per_batch=len(held)))
 
     def _sampler(
-        self, episodes: Sequence[TrainingEpisode], settings: ExampleSettings
+        self,
+        episodes: Sequence[TrainingEpisode],
+        settings: ExampleSettings,
+        seed: int | None = None,
     ) -> ExampleSampler:
         return ExampleSampler(
             episodes,
             self.tokenizer,
             settings,
-            seed=self.config.seed,
+            seed=self.config.seed if seed is None else seed,
             n_image_tokens=self.model.config.n_image_tokens,
         )
 
