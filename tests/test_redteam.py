@@ -411,7 +411,9 @@ def test_rates_have_intervals_over_tasks():
     counts = {"n_exploits": 6, "n_episodes": 200}
     rates = {"exploits_per_hour": 3.0, "exploits_per_100_episodes": 3.0}
     result = {"searches": rows, **rates, **counts}
-    rate, of_100, *_ = redteam_figures(result, "")
+    rate, of_100, *_, first, second = redteam_figures(result, "")
+    assert (first.name, first.value) == ("redteam.a.exploits", 1)
+    assert (second.name, second.value) == ("redteam.b.exploits", 5)
     assert (rate.low, rate.value, rate.high) == (1.0, 3.0, 5.0)
     assert (of_100.low, of_100.value, of_100.high) == (1.0, 3.0, 5.0)
     alone = redteam_figures({**result, "searches": rows[:2]}, "")[0]

@@ -10,6 +10,8 @@ import pytest
 from sole.cli import main
 from sole.data.episode import Episode, EpisodeScore, StepScore, Truth, make_example_episode
 from sole.evals.attacks import ATTACKS
+from sole.evals.metrics import wilson_interval
+from sole.evals.output import Share
 from sole.evals.robustness import RobustnessConfig, effect, measure, verdicts
 from sole.progress.calibrate import Calibration, MonotoneMap
 from sole.rewarders.base import CostCounters
@@ -206,3 +208,21 @@ def test_data_without_truth_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sole.evals.labelled.read_episodes", lambda folder: blind)
     assert main(["eval", "robustness", "--model", "ramp", "--data", str(tmp_path)]) == 2
     assert "true progress" in capsys.readouterr().err
+
+
+def test_episodes_of_a_task_that_are_alike_do_not_make_an_interval_narrow():
+    tasks = np.repeat(["a", "b"], 10)
+    everyone, hits = np.ones(20, bool), tasks == "a"
+    assert Share.among(hits, everyone, tasks).interval == (0.0, 1.0)
+    assert Share.among(hits, everyone, np.arange(20)).interval == pytest.approx(
+        (0.3, 0.7), abs=0.06
+    )
+
+
+@pytest.mark.parametrize("hits", [False, True])
+def test_where_all_episodes_say_the_same_the_interval_is_wilsons(hits):
+    tasks = np.repeat(["a", "b"], 10)
+    found = Share.among(np.full(20, hits), np.ones(20, bool), tasks)
+    assert found.interval == wilson_interval(20 * hits, 20)
+    nobody = Share.among(np.full(20, hits), np.zeros(20, bool), tasks)
+    assert math.isnan(nobody.value)

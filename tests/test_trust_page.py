@@ -55,10 +55,13 @@ def test_the_red_team_has_a_column_for_each_model_that_was_attacked(recorded):
     record_figures(recorded, [
         Figure("redteam.exploits_per_hour_before", 90.0, "per hour", 60.0, 120.0),
         Figure("redteam.exploits_per_hour_shipped", 30.0, "per hour", 20.0, 45.5),
+        Figure("redteam.worlds.drawer-open.exploits_shipped", 12, "exploits"),
     ], "sole redteam presets/redteam.toml")  # fmt: skip
     text = page.trust_page(load_figures(recorded))
     assert "| | before hard negatives | the nano that ships |" in text
     assert "<!--fig:redteam.exploits_per_hour_shipped@high-->45.5<!--/fig-->]" in text
+    last = "<!--fig:redteam.worlds.drawer-open.exploits_shipped-->12.0<!--/fig--> |"
+    assert f"| exploits of worlds/drawer-open | - | {last}" in text
 
 
 def test_attacks_stand_below_what_is_judged_as_it_is(recorded):

@@ -9,16 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sole.errors import ConfigError, DataError
-from sole.evals.metrics import wilson_interval
+from sole.evals.metrics import bootstrap_interval, wilson_interval
 
 
 @dataclass(frozen=True)
 class Share:
     """``k`` of ``n``; its interval is Wilson's, which takes the n for independent.
+
+    Attributes:
+        k: How many are.
+        n: Of how many.
+        over_tasks: Instead of Wilson's: an interval that knows that episodes of a task are alike.
 
     Example:
         >>> Share(1, 4).value, Share(1, 4).text, Share(0, 0).text
@@ -27,6 +33,30 @@ class Share:
 
     k: int
     n: int
+    over_tasks: tuple[float, float] | None = None
+
+    @classmethod
+    def among(cls, hits: np.ndarray, members: np.ndarray, tasks: np.ndarray) -> Share:
+        """The share of the members that are hits, with an interval over tasks.
+
+        Whole tasks are drawn. Where every draw says the same (none or all are hits, or there is one
+        task) that would be an interval of no width, and Wilson's stays.
+
+        Args:
+            hits: ``(N,)`` bool.
+            members: ``(N,)`` bool.
+            tasks: ``(N,)`` the task of each.
+
+        Example:
+            >>> hits, everyone = np.array([True, False, False, False]), np.ones(4, bool)
+            >>> Share.among(hits, everyone, np.array(["a", "a", "b", "b"])).interval
+            (0.0, 0.5)
+        """
+        found, of = hits[members], tasks[members]
+        share = cls(int(found.sum()), len(found))
+        if not 0 < share.k < share.n or len(set(of)) == 1:
+            return share
+        return cls(share.k, share.n, bootstrap_interval(found, clusters=of))
 
     @property
     def value(self) -> float:
@@ -36,6 +66,8 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """95 percent; NaN when there are none."""
+        if self.over_tasks is not None:
+            return self.over_tasks
         return wilson_interval(self.k, self.n) if self.n else (math.nan, math.nan)
 
     @property

@@ -252,9 +252,9 @@ def effect(
     return Effect(
         *what,
         n_changed=n_changed,
-        vulnerability=Share(int((at_risk & found.success).sum()), int(at_risk.sum())),
-        blinded=Share(int((seen & ~found.success).sum()), int(seen.sum())),
-        fpr=Share(int((~success & found.success).sum()), int((~success).sum())),
+        vulnerability=Share.among(found.success, at_risk, tasks),
+        blinded=Share.among(~found.success, seen, tasks),
+        fpr=Share.among(found.success, ~success, tasks),
         spearman_change=_over_tasks(found.spearman - clean.spearman, tasks),
         auc_change=_auc_change(clean.sure, found.sure, success, tasks),
     )
@@ -335,9 +335,10 @@ def _as_dict(
     config: RobustnessConfig,
 ) -> dict[str, Any]:
     success = np.array([succeeds(e) for e in episodes], bool)
-    fpr = Share(int((~success & clean.success).sum()), int((~success).sum()))
-    recall = Share(int((success & clean.success).sum()), int(success.sum()))
-    spearman = _over_tasks(clean.spearman, np.array(task_labels(episodes)))[0]
+    tasks = np.array(task_labels(episodes))
+    fpr = Share.among(clean.success, ~success, tasks)
+    recall = Share.among(clean.success, success, tasks)
+    spearman = _over_tasks(clean.spearman, tasks)[0]
     undisturbed = {"spearman": spearman, "auc": metrics.roc_auc(clean.sure, success)}
     return {
         "model_id": model.model_id,

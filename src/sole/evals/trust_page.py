@@ -170,21 +170,38 @@ def _calibration(figures: Figures) -> list[str]:
 
 
 def _redteam(figures: Figures) -> list[str]:
-    names = ("exploits_per_hour", "exploits_per_100_episodes", "n_exploits", "n_episodes")
-    models = {k: v for k, v in ATTACKED.items() if f"redteam.{names[0]}_{k}" in figures}
+    names = {
+        "exploits_per_100_episodes": "exploits in 100 episodes",
+        "exploits_per_hour": "exploits per hour of search", "n_exploits": "exploits",
+        "n_episodes": "episodes",
+    }  # fmt: skip
+    models = {k: v for k, v in ATTACKED.items() if f"redteam.exploits_per_hour_{k}" in figures}
     if not models:
         return []
+    places = {f"redteam.{name}_": words for name, words in names.items()} | {
+        f"redteam.{task}.exploits_": f"exploits of {task.replace('.', '/')}"
+        for model in models
+        for task in _attacked_tasks(figures, model)
+    }
     lines = ["## Red team", "", f"| | {' | '.join(models.values())} |"]
     lines.append("|---" * (len(models) + 1) + "|")
-    for name in names:
-        cells = [quote(f"redteam.{name}_{model}", "0.0", figures) for model in models]
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+    for place, words in places.items():
+        cells = [quote(f"{place}{model}", "0.0", figures) for model in models]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
     lines += [
         "",
         "Before and after: the first nano, and the same weights after one round of hard negatives "
-        "(400 steps). Intervals are over tasks. What counts as an exploit: [red team](redteam.md).",
+        "(400 steps). Intervals are over tasks. In `worlds` every scene is another one, and so is "
+        "an exploit in it. What counts as one: [red team](redteam.md).",
     ]
-    return lines + measured_by([f"redteam.{names[0]}_{model}" for model in models], figures)
+    return lines + measured_by([f"redteam.exploits_per_hour_{model}" for model in models], figures)
+
+
+def _attacked_tasks(figures: Figures, model: str) -> list[str]:
+    """``SUITE.TASK`` of every task that this model was attacked on."""
+    ending = f".exploits_{model}"
+    found = [n for n in figures if n.startswith("redteam.") and n.endswith(ending)]
+    return [name.removeprefix("redteam.").removesuffix(ending) for name in found]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -246,6 +246,7 @@ def redteam_figures(result: dict[str, Any], label: str) -> list[Figure]:
     """``redteam.exploits_per_hour`` and what it rests on, each with ``_LABEL`` if there is one.
 
     The rates have 95 % intervals over tasks: whole tasks are drawn, with all their searches.
+    ``redteam.SUITE.TASK.exploits`` says which tasks they come from.
     """
     from sole.evals.figures import Figure
 
@@ -262,7 +263,12 @@ def redteam_figures(result: dict[str, Any], label: str) -> list[Figure]:
         for name, (unit, amount, scale) in rates.items()
     ]  # fmt: skip
     counts = {"n_exploits": "exploits", "n_episodes": "episodes"}
-    return figures + [Figure(f"redteam.{n}{ending}", result[n], unit) for n, unit in counts.items()]
+    figures += [Figure(f"redteam.{n}{ending}", result[n], unit) for n, unit in counts.items()]
+    for task in dict.fromkeys(row["env"] for row in result["searches"]):
+        rows = [row for row in result["searches"] if row["env"] == task]
+        name = f"redteam.{task.replace('/', '.')}.exploits{ending}"
+        figures.append(Figure(name, sum(row["exploits"] for row in rows), "exploits"))
+    return figures
 
 
 def _over_tasks(
