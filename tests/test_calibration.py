@@ -12,7 +12,15 @@ from sole.cli import main
 from sole.data.episode import Episode, EpisodeScore, StepScore, Truth, make_example_episode
 from sole.errors import ConfigError, DataError
 from sole.evals.calibration import CalibrateConfig, refuse_held_out, refuse_overlap
-from sole.evals.calibration_fit import Wanted, applied, cross_fitted, fit, gather, report
+from sole.evals.calibration_fit import (
+    Wanted,
+    applied,
+    cross_fitted,
+    fit,
+    gather,
+    operating_points,
+    report,
+)
 from sole.evals.reliability import PROBABILITY_BINS, calibration_error, in_bins
 from sole.progress.calibrate import judged_success
 from sole.rewarders.base import CostCounters
@@ -87,6 +95,26 @@ def test_a_boaster_is_cut_down_on_episodes_it_was_not_fitted_on():
     assert found["progress_error_after"]["value"] < 3
     assert (found["fpr"]["k"], found["recall"]["value"]) == (0, 1.0)
     assert found["fpr"]["upper_bound"] == pytest.approx(1 - 0.05 ** (1 / 40))
+
+
+def test_other_rates_have_other_thresholds_and_one_of_them_is_the_calibrations_own():
+    data, record = fitted(Boaster(), make_episodes(4, 40), Wanted(fpr=0.2))
+    points = operating_points(data, data, record, 0.95)
+    rates = [point["wanted_fpr"] for point in points]
+    assert rates == sorted(rates)
+    assert 0.2 in rates
+    (own,) = (point for point in points if point["wanted_fpr"] == 0.2)
+    assert own["threshold"] == record.success_threshold
+    for point in points:
+        assert point["fpr"]["value"] <= point["wanted_fpr"]
+    recalls = [point["recall"]["value"] for point in points]
+    assert recalls == sorted(recalls)
+
+
+def test_a_rate_that_too_few_failures_can_promise_is_no_choice():
+    data, record = fitted(Boaster())  # 40 failed episodes promise 7 percent at best
+    rates = [point["wanted_fpr"] for point in operating_points(data, data, record, 0.95)]
+    assert rates == [0.1, 0.2, 0.3, 0.5]
 
 
 def test_a_temperature_keeps_one_half_where_it_is():

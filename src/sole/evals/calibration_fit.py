@@ -28,6 +28,8 @@ from sole.progress.calibrate import (
     upper_bound,
 )
 
+#: False-positive rates that users choose among.
+OPERATING_FPRS = (0.05, 0.1, 0.2, 0.3, 0.5)
 _FOLDS_OF_ONE_TASK = 5
 
 
@@ -209,13 +211,10 @@ def report(data: Labelled, calibration: Calibration, said: Said) -> dict[str, An
         calibration: Gives the threshold.
         said: The calibrated numbers to measure.
     """
-    failed = ~data.succeeded
-    passes = calibration.success(data.highest) >= calibration.success_threshold
-    fpr = Share(int((passes & failed).sum()), int(failed.sum()))
-    recall = Share(int((passes & ~failed).sum()), int(data.succeeded.sum()))
+    fpr, recall = shares_at(data, calibration, calibration.success_threshold)
     bound = upper_bound(fpr.k, fpr.n, calibration.confidence) if fpr.n else math.nan
     return {
-        "n_episodes": len(failed),
+        "n_episodes": len(data.succeeded),
         "n_tasks": len(set(data.tasks)),
         "ece_before": _error(data, data.signal, data.success, PROBABILITY_BINS),
         "ece_after": _error(data, said.success, data.success, PROBABILITY_BINS),
@@ -224,6 +223,37 @@ def report(data: Labelled, calibration: Calibration, said: Said) -> dict[str, An
         "fpr": finite({**fpr.as_dict(), "upper_bound": bound}),
         "recall": recall.as_dict(),
     }
+
+
+def shares_at(data: Labelled, calibration: Calibration, threshold: float) -> tuple[Share, Share]:
+    """False-positive rate and recall of "calibrated success from the threshold on"."""
+    passes, tasks = calibration.success(data.highest) >= threshold, data.tasks
+    return (
+        Share.among(passes, ~data.succeeded, tasks), Share.among(passes, data.succeeded, tasks)
+    )  # fmt: skip
+
+
+def operating_points(
+    fitted: Labelled, checked: Labelled, calibration: Calibration, confidence: float
+) -> list[dict[str, Any]]:
+    """What other wanted false-positive rates would give: fewer refused, more let through.
+
+    Each threshold is chosen on the fitted episodes like the calibration's own, and measured on the
+    checked ones. Rates that the fitted failures are too few to promise are left out.
+
+    Returns:
+        ``wanted_fpr``, ``threshold``, and the shares ``fpr`` and ``recall``, by rising rate.
+    """
+    failed = calibration.success(fitted.highest)[~fitted.succeeded]
+    points = []
+    for wanted in OPERATING_FPRS:
+        mistakes = allowed_mistakes(len(failed), wanted, confidence)
+        if mistakes is not None:
+            threshold = threshold_above(failed, mistakes)
+            fpr, recall = shares_at(checked, calibration, threshold)
+            shares = {"fpr": fpr.as_dict(), "recall": recall.as_dict()}
+            points.append({"wanted_fpr": wanted, "threshold": threshold, **shares})
+    return points
 
 
 def _error(
