@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from sole.data.cache import get_episode
 from sole.data.episode import EpisodeScore, StepScore, make_facts
 from sole.data.scores import read_scores
 from sole.errors import ConfigError, DataError, SimError
-from sole.redteam.command import redteam_figures, run, show
+from sole.redteam.command import redteam_figures, refuse_unrepeatable, run, show
 from sole.redteam.config import RedteamConfig, ReplayConfig
 from sole.redteam.exploit import (
     Curves,
@@ -34,8 +35,9 @@ from sole.redteam.exploit import (
     similarity,
 )
 from sole.redteam.motions import CrossEntropy, spread_knots
-from sole.redteam.replay import read_exploits, replay
+from sole.redteam.replay import replay
 from sole.redteam.rounds import objective, save_round
+from sole.redteam.saved import read_exploits
 from sole.redteam.search import Budget, Search, budget_of, searches
 from sole.rewarders.controls import Constant, Oracle, Ramp
 
@@ -420,16 +422,86 @@ def test_rates_have_intervals_over_tasks():
     assert np.isnan([alone.low, alone.high]).all()
 
 
-def test_an_exploit_that_does_not_come_out_again_stops_the_run(tmp_path):
-    attack(tmp_path)
+class Drifting(LampEnv):
+    """Its first episodes have another truth than they had when they were judged."""
 
-    class Moved(LampEnv):
-        def truth(self):
-            progress, done, facts = super().truth()
-            return progress - 5, done, facts
+    def __init__(self, n_off: int):
+        super().__init__()
+        self.left = n_off + 1
 
-    with pytest.raises(SimError, match="does not come out again"):
-        run(config(tmp_path), model=Brightness(), make=lambda *_: Moved())
+    def reset(self, **options):
+        self.left -= 1
+        return super().reset(**options)
+
+    def truth(self):
+        progress, done, facts = super().truth()
+        return (progress - 5 if self.left > 0 else progress), done, facts
+
+
+def test_an_exploit_that_does_not_come_out_again_costs_nothing_but_its_film(tmp_path):
+    settings = config(tmp_path, alike=0.999, keep=3)
+    before = run(settings, model=Brightness(), make=lamp)
+    assert before["unrepeatable"] == []
+    shutil.rmtree(tmp_path / "exploits")
+    found = run(settings, model=Brightness(), make=lambda *_: Drifting(1))
+    assert json.loads((tmp_path / "result.json").read_text()) == found
+    assert found["n_exploits"] == before["n_exploits"]
+    assert found["saved"] == before["saved"][1:] != []
+    assert [one.about["episode"] for one in read_exploits(tmp_path)] == [
+        one["episode"] for one in found["saved"]
+    ]
+    (gone,) = found["unrepeatable"]
+    assert (gone["episode"], gone["film_kept"]) == (before["saved"][0]["episode"], False)
+    assert "do not come out again" in (tmp_path / "report.html").read_text()
+
+
+def test_an_earlier_film_of_what_does_not_come_out_again_is_kept(tmp_path):
+    before = attack(tmp_path)
+    saved = comparable(tmp_path)
+    found = run(config(tmp_path), model=Brightness(), make=lambda *_: Drifting(99))
+    assert comparable(tmp_path) == saved
+    assert found["saved"] == before["saved"]
+    assert [one["film_kept"] for one in found["unrepeatable"]] == [True] * before["n_saved"]
+
+
+def test_the_verb_prints_and_records_before_it_fails_for_what_does_not_come_out_again(
+    tmp_path, monkeypatch, capsys
+):
+    made = iter([LampEnv(), *[Drifting(1)] * 9])  # one to search in, then one to film in
+    monkeypatch.setattr("sole.redteam.search.make_task", lambda *_: next(made))
+    monkeypatch.setattr("sole.redteam.replay.load_judge", lambda _: Brightness())
+    figures = tmp_path / "figures.json"
+    flags = ["--optimisers", "cem", "--generations", "4", "--episodes", "64", "--json"]
+    out = ["--out", str(tmp_path / "out"), "--figures", str(figures)]
+    assert main(["redteam", "--tasks", "metaworld/door-close", *flags, *out]) == 1
+    said = capsys.readouterr()
+    (gone,) = json.loads(said.out)["unrepeatable"]
+    assert f"does not come out again when simulated anew: {gone['env']}, cem, episode " in said.err
+    assert f"episode {gone['episode']} (true progress differs by 5.0 points)" in said.err
+    assert "redteam.n_exploits" in figures.read_text()
+
+
+def test_what_was_counted_is_on_disk_before_anything_is_filmed(tmp_path, monkeypatch):
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sole.redteam.harvest.film", broken)
+    with pytest.raises(KeyboardInterrupt):
+        attack(tmp_path)
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert found["n_exploits"] >= 1
+    assert found["n_saved"] is found["unrepeatable"] is None
+
+
+def test_more_than_one_that_does_not_come_out_again_are_named_up_to_four():
+    row = {"env": "a/b", "optimiser": "cem", "seed": 0, "why": "x", "film_kept": False}
+    gone = [{**row, "episode": k} for k in range(6)]
+    result = {"unrepeatable": gone, "n_saved": 3, "out": "runs/x"}
+    with pytest.raises(
+        SimError, match=r"^6 of 9 exploits do not come.*episode 3 \(x\); and 2 more"
+    ):
+        refuse_unrepeatable(result)
+    refuse_unrepeatable({**result, "unrepeatable": []})
 
 
 # Replaying
@@ -461,12 +533,36 @@ def test_replay_names_exploits_by_their_place_in_the_folder(attacked, capsys):
     assert str(attacked[0]) not in shown
 
 
-def test_replay_of_nothing_or_of_something_damaged_is_bad_input(tmp_path, attacked, capsys):
+def test_replay_of_nothing_is_bad_input(tmp_path, capsys):
     assert main(["redteam", "replay", str(tmp_path)]) == 2
-    place = tmp_path / "0000"
-    place.mkdir()
-    (place / "exploit.json").write_text('{"rule": {}}')
-    with pytest.raises(DataError, match="delete it"):
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"model_id": None, "rule": None}, "rule: expected judged_from, true_below, .*got None"),
+        ({"finding": {"judged": 90.0}}, "finding: expected frame, judged, true, claims_success"),
+        ({"rule": {"judged_from": "50", "true_below": 1, "min_gap": 1, "success_at": 1}},
+         "expected numbers, got '50' for judged_from"),
+    ],
+)  # fmt: skip
+def test_a_record_that_is_not_whole_is_refused_also_without_assertions(
+    attacked, tmp_path, changes, why
+):
+    source = attacked[0] / "exploits" / "fake-lamp" / "0000"
+    shutil.copytree(source, tmp_path / "0000")
+    record = tmp_path / "0000" / "exploit.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | changes))
+    with pytest.raises(DataError, match=f"damaged .*{why}.*; delete it"):
+        read_exploits(tmp_path)
+    record.write_text("[]")
+    with pytest.raises(DataError, match=r"expected an object, got list"):
+        read_exploits(tmp_path)
+    record.write_text("{}")
+    with pytest.raises(DataError, match=r"no env, optimiser, .*; delete it"):
+        read_exploits(tmp_path)
+    (tmp_path / "0000" / "episode.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"delete it"):
         read_exploits(tmp_path)
 
 

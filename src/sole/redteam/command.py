@@ -14,7 +14,7 @@ from rich.table import Table
 
 from sole.config import parse_config
 from sole.console import progress_bar, stderr, stdout
-from sole.errors import ConfigError, DataError
+from sole.errors import ConfigError, DataError, SimError
 from sole.redteam.config import RedteamConfig
 from sole.rewarders.base import RewardModel
 from sole.run import check_model, write_atomically
@@ -23,7 +23,7 @@ from sole.sims.registry import task_names
 if TYPE_CHECKING:
     from sole.evals.figures import Figure
     from sole.redteam.exploit import Rule
-    from sole.redteam.harvest import Exploit, Filmed, Tried
+    from sole.redteam.harvest import Exploit, Filmed, Harvest, Tried
     from sole.redteam.search import MakeEnv, Search
 
 #: A search may be continued with another value of these.
@@ -31,6 +31,8 @@ _MAY_CHANGE = {
     "out", "episodes", "minutes", "keep", "alike", "judged_from", "true_below", "min_gap",
     "judged_success_at", "figures", "label", "print_json",
 }  # fmt: skip
+#: An error message names so many exploits; result.json names all.
+_MOST_NAMED = 4
 _USAGE = """usage: sole redteam --tasks SUITE/NAME ... --out FOLDER [flags]
        sole redteam replay FOLDER [--model M] [flags]
 
@@ -57,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
         command = " ".join(["sole redteam", *argv])
         record_figures(config.figures, redteam_figures(result, config.label), command)
+    refuse_unrepeatable(result)
     return 0
 
 
@@ -65,13 +68,15 @@ def run(
 ) -> dict[str, Any]:
     """Search, or go on searching; save and report what was found.
 
+    The counts are written before anything is filmed: the search took hours, and a film may fail.
+
     Args:
         config: Settings.
         model: A ready reward model instead of ``config.model``.
         make: Makes environments by full task name and geometry; None takes our suites.
 
     Returns:
-        What ``sole redteam --json`` prints.
+        What ``sole redteam --json`` prints; what :func:`refuse_unrepeatable` looks at is in it.
 
     Raises:
         ConfigError: If a task is unknown, or ``config.out`` holds a search with other settings.
@@ -106,11 +111,41 @@ def run(
         task: exploits_of([t for s in plan if s.env_name == task for t in tried[s]], config.alike)
         for task in config.tasks
     }
-    filmed = harvest(found, config, rule, model, make, privileged)
-    result = summary(config, model, rule, tried, found, filmed)
-    write_atomically(config.out / "result.json", json.dumps(result, indent=1, allow_nan=False))
-    write_report(config.out, result, tried, filmed)
+    counted = summary(config, model, rule, tried, found)
+    _write_result(config, counted)
+    saved = harvest(found, config, rule, model, make, privileged)
+    result = counted | harvested(saved)
+    _write_result(config, result)
+    write_report(config.out, result, tried, saved.filmed)
     return result
+
+
+def _write_result(config: RedteamConfig, result: dict[str, Any]) -> None:
+    write_atomically(config.out / "result.json", json.dumps(result, indent=1, allow_nan=False))
+
+
+def refuse_unrepeatable(result: dict[str, Any]) -> None:
+    """End with an error when exploits do not come out again; all else is saved by then.
+
+    Raises:
+        SimError: If there are any; it names them.
+    """
+    gone = result["unrepeatable"]
+    if not gone:
+        return
+    names = "; ".join(
+        f"{one['env']}, {one['optimiser']}, episode {one['episode']} ({one['why']})"
+        for one in gone[:_MOST_NAMED]
+    )
+    more = f"; and {len(gone) - _MOST_NAMED} more in result.json" if gone[_MOST_NAMED:] else ""
+    n_kept = sum(one["film_kept"] for one in gone)
+    kept = f" ({n_kept} of these by an earlier run)" if n_kept else ""
+    raise SimError(
+        f"{len(gone)} of {len(gone) - n_kept + result['n_saved']} exploits "
+        f"{'do' if gone[1:] else 'does'} not come out again when simulated anew: {names}{more}; "
+        f"the counts and {result['n_saved']} films{kept} are saved in {result['out']}; search anew "
+        "on this machine, in another --out"
+    )
 
 
 def _check_tasks(tasks: Sequence[str]) -> None:
@@ -150,9 +185,12 @@ def _continue(config: RedteamConfig) -> None:
 
 def summary(
     config: RedteamConfig, model: RewardModel, rule: Rule, tried: dict[Search, list[Tried]],
-    found: dict[str, list[Exploit]], filmed: Sequence[Filmed],
+    found: dict[str, list[Exploit]],
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything that was counted, JSON-able; exploits per hour count distinct ones."""
+    """Everything that was counted, JSON-able; exploits per hour count distinct ones.
+
+    What is only known once the exploits are filmed is null: see :func:`harvested`.
+    """
     rows = [_row(search, episodes, found, config) for search, episodes in tried.items()]
     seconds = sum(row["seconds"] for row in rows)
     n_exploits = sum(len(exploits) for exploits in found.values())
@@ -164,14 +202,25 @@ def summary(
         "n_episodes": n_episodes,
         "n_fooling": sum(row["fooling"] for row in rows),
         "n_exploits": n_exploits,
-        "n_saved": len(filmed),
-        "n_fooling_with_words": sum(f.finding is not None for f in filmed),
+        "n_saved": None,
+        "n_fooling_with_words": None,
         "seconds": round(seconds, 3),
         "exploits_per_hour": _per(n_exploits, seconds / 3600),
         "exploits_per_100_episodes": _per(n_exploits, n_episodes / 100),
         "searches": rows,
-        "saved": [_saved(one) for one in filmed],
+        "saved": None,
+        "unrepeatable": None,
         "out": str(config.out),
+    }
+
+
+def harvested(saved: Harvest) -> dict[str, Any]:
+    """What is known once the exploits are filmed, JSON-able."""
+    return {
+        "n_saved": len(saved.filmed),
+        "n_fooling_with_words": sum(f.finding is not None for f in saved.filmed),
+        "saved": [_saved(one) for one in saved.filmed],
+        "unrepeatable": [one.as_dict() for one in saved.unrepeatable],
     }
 
 

@@ -1,7 +1,8 @@
 """From finished searches to exploits: find them, drop those that are alike, film and save the rest.
 
 Searches keep no pictures. An exploit is simulated again from its seed and actions, and the set is
-written anew each time, beside the old one, so that a kill leaves one whole set or none.
+written anew each time, beside the old one, so that a kill leaves one whole set or none. One that
+does not come out again is named, and keeps the film that an earlier run made of it.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import numpy as np
 from sole.data.attempts import Attempt, read_attempts, save_attempts
 from sole.data.cache import put_episode
 from sole.data.episode import Episode, EpisodeScore
-from sole.data.scores import write_scores
-from sole.errors import SimError
+from sole.data.scores import read_scores, write_scores
+from sole.errors import DataError, SimError
 from sole.redteam.config import RedteamConfig
 from sole.redteam.exploit import Curves, Finding, Rule, distinct, find_exploit
 from sole.redteam.optimisers import play_actions
 from sole.redteam.rounds import read_curves
+from sole.redteam.saved import FILM, RECORD, SCORES, UNFINISHED, exploit_folders, read_exploit
 from sole.redteam.search import MakeEnv, Search, SearchRecord, Stage
 from sole.report.overlay import write_overlay
 from sole.rewarders.base import RewardModel
@@ -33,9 +35,6 @@ from sole.run import write_atomically
 from sole.sims.registry import task_names
 
 EXPLOITS = "exploits"
-RECORD = "exploit.json"
-FILM = "episode.npz"
-SCORES = "scores.parquet"
 _SAME_WITHIN_POINTS = 0.5
 _BATCH = 8
 
@@ -94,15 +93,56 @@ class Filmed:
 
     Attributes:
         exploit: What was found.
+        attempt: What was done in it.
         episode: The seen moments, with truth.
         score: The model's verdict with reasoning, or its only verdict when it has no words.
         finding: How that verdict is fooled; None when it is not.
     """
 
     exploit: Exploit
+    attempt: Attempt
     episode: Episode
     score: EpisodeScore
     finding: Finding | None
+
+
+#: An exploit, what was done in it, and its film.
+Shot = tuple[Exploit, Attempt, Episode]
+
+
+@dataclass(frozen=True)
+class Unrepeatable:
+    """An exploit that the simulator does not give again.
+
+    Attributes:
+        exploit: What was found.
+        why: What is different, in words.
+        film_kept: Whether an earlier run filmed it; that film is then saved with the others.
+    """
+
+    exploit: Exploit
+    why: str
+    film_kept: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        tried = self.exploit.tried
+        return {
+            "env": tried.search.env_name,
+            "optimiser": tried.search.optimiser,
+            "episode": tried.number,
+            "seed": tried.seed,
+            "why": self.why,
+            "film_kept": self.film_kept,
+        }
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What is saved of a run: the films, and what could not be filmed."""
+
+    filmed: list[Filmed]
+    unrepeatable: list[Unrepeatable]
 
 
 def tried_by(search: Search, config: RedteamConfig, rule: Rule) -> Iterator[Tried]:
@@ -136,14 +176,12 @@ def film(exploit: Exploit, attempt: Attempt, stage: Stage, score_every: int) -> 
     """
     tried = exploit.tried
     env = stage.env(tried.geometry)
+    if env.max_steps != len(attempt.actions):
+        raise SimError(f"it now has {env.max_steps} steps, not {len(attempt.actions)}")
     rollout = play_actions(env, tried.seed, attempt.actions, score_every)
     off = np.abs(rollout.truth.true_progress - attempt.true_progress).max()
     if off > _SAME_WITHIN_POINTS:
-        raise SimError(
-            f"{tried.search.env_name}: episode {tried.number} of {tried.search.optimiser} does not "
-            f"come out again (true progress differs by {off:.1f} points); search anew on this "
-            "machine, in another --out"
-        )
+        raise SimError(f"true progress differs by {off:.1f} points")
     policy = f"redteam-{tried.search.optimiser}"
     return replace(rollout.with_truth(), suite=env.suite, policy=policy, extra={})
 
@@ -151,7 +189,7 @@ def film(exploit: Exploit, attempt: Attempt, stage: Stage, score_every: int) -> 
 def harvest(
     found: dict[str, list[Exploit]], config: RedteamConfig, rule: Rule, model: RewardModel,
     make: MakeEnv, privileged: bool,
-) -> list[Filmed]:  # fmt: skip
+) -> Harvest:  # fmt: skip
     """Film, judge with words and save the strongest exploits of each task.
 
     Args:
@@ -162,43 +200,80 @@ def harvest(
         make: Makes environments.
         privileged: Show the truth to the model; the oracle's only.
     """
-    final, fresh = config.out / EXPLOITS, config.out / f".{EXPLOITS}.tmp"
+    final, fresh = config.out / EXPLOITS, config.out / UNFINISHED
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    filmed = []
+    whole = Harvest([], [])
     for env_name, exploits in found.items():
-        kept = exploits[: config.keep]
-        attempts = [_attempt(config, exploit) for exploit in kept]
-        stage = Stage(make, env_name)
-        episodes = [
-            film(exploit, attempt, stage, config.score_every)
-            for exploit, attempt in zip(kept, attempts, strict=True)
-        ]
-        stage.close()
-        told = _tell(in_way(model, "thinking"), kept, episodes, rule, privileged)
+        name = env_name.replace("/", "-")
+        shots, told, unrepeatable = _film_task(exploits, config, rule, Stage(make, env_name))
+        told += _tell(in_way(model, "thinking"), shots, rule, privileged)
+        told.sort(key=lambda one: one.exploit.finding.strength, reverse=True)
         if told:
-            _save_task(fresh / env_name.replace("/", "-"), told, attempts, rule, model.model_id)
-        filmed += told
+            _save_task(fresh / name, told, rule, model.model_id)
+        whole.filmed.extend(told)
+        whole.unrepeatable.extend(unrepeatable)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(fresh, final)
-    return filmed
+    return whole
+
+
+def _film_task(
+    exploits: Sequence[Exploit], config: RedteamConfig, rule: Rule, stage: Stage
+) -> tuple[list[Shot], list[Filmed], list[Unrepeatable]]:
+    """Film a task's exploits: those that come out again, older films of others, and those others.
+
+    One that does not come out again must not cost the films of all the rest.
+    """
+    shots, before, unrepeatable = [], [], []
+    for exploit in exploits[: config.keep]:
+        attempt = _attempt(config, exploit)
+        try:
+            shots.append((exploit, attempt, film(exploit, attempt, stage, config.score_every)))
+        except SimError as error:
+            old = _filmed_before(config.out / EXPLOITS, exploit, attempt, rule)
+            before += [old] if old else []
+            unrepeatable.append(Unrepeatable(exploit, str(error), old is not None))
+    stage.close()
+    return shots, before, unrepeatable
 
 
 def _attempt(config: RedteamConfig, exploit: Exploit) -> Attempt:
-    attempts = read_attempts(exploit.tried.search.folder(config.out) / "attempts")
-    return next(a for a in attempts if a.episode == exploit.tried.number)
+    folder = exploit.tried.search.folder(config.out) / "attempts"
+    found = [a for a in read_attempts(folder) if a.episode == exploit.tried.number]
+    if not found:
+        raise DataError(
+            f"{folder}: no episode {exploit.tried.number}, which fools the model; restore the file "
+            "that held it, or search anew in another --out"
+        )
+    return found[0]
 
 
-def _tell(
-    model: RewardModel, exploits: Sequence[Exploit], episodes: Sequence[Episode], rule: Rule,
-    privileged: bool,
-) -> list[Filmed]:  # fmt: skip
+def _filmed_before(folder: Path, exploit: Exploit, attempt: Attempt, rule: Rule) -> Filmed | None:
+    """What an earlier run saved of the same episode, judged by the rule of this one."""
+    tried = exploit.tried
+    env_name = tried.search.env_name
+    same = {"env": env_name, "optimiser": tried.search.optimiser, "episode": tried.number,
+            "seed": tried.seed}  # fmt: skip
+    for place in exploit_folders(folder / env_name.replace("/", "-")):
+        try:
+            old, scores = read_exploit(place), read_scores(place / SCORES)
+        except DataError:
+            continue  # a damaged film is none; the error at the end names the exploit anyway
+        if scores and same.items() <= old.about.items():
+            finding = fooled(old.episode, scores[0], rule)
+            return Filmed(exploit, attempt, old.episode, scores[0], finding)
+    return None
+
+
+def _tell(model: RewardModel, shots: Sequence[Shot], rule: Rule, privileged: bool) -> list[Filmed]:
     told = []
-    for start in range(0, len(episodes), _BATCH):
-        batch = episodes[start : start + _BATCH]
-        scores = model.score(batch if privileged else [e.without_truth() for e in batch])
-        for exploit, episode, score in zip(exploits[start:], batch, scores, strict=False):
-            told.append(Filmed(exploit, episode, score, fooled(episode, score, rule)))
+    for start in range(0, len(shots), _BATCH):
+        batch = shots[start : start + _BATCH]
+        episodes = [episode for _, _, episode in batch]
+        scores = model.score(episodes if privileged else [e.without_truth() for e in episodes])
+        for (exploit, attempt, episode), score in zip(batch, scores, strict=True):
+            told.append(Filmed(exploit, attempt, episode, score, fooled(episode, score, rule)))
     return told
 
 
@@ -210,14 +285,12 @@ def fooled(episode: Episode, score: EpisodeScore, rule: Rule) -> Finding | None:
     return find_exploit(curves, rule)
 
 
-def _save_task(
-    folder: Path, filmed: Sequence[Filmed], attempts: Sequence[Attempt], rule: Rule, model_id: str
-) -> None:
+def _save_task(folder: Path, filmed: Sequence[Filmed], rule: Rule, model_id: str) -> None:
     """Write a task's exploits; the folder reads like a run of ``sole rl`` to ``--from-runs``."""
     env_name = filmed[0].exploit.tried.search.env_name
     record = SearchRecord(env=env_name, optimiser="exploits of all", reward=model_id)
-    for number, (one, attempt) in enumerate(zip(filmed, attempts, strict=True)):
-        save_attempts(folder / "attempts", number, [replace(attempt, episode=number)])
+    for number, one in enumerate(filmed):
+        save_attempts(folder / "attempts", number, [replace(one.attempt, episode=number)])
         place = folder / f"{number:04d}"
         place.mkdir()
         put_episode(place / FILM, one.episode)

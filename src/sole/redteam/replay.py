@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,12 @@ from rich.table import Table
 
 from sole.config import parse_config
 from sole.console import stdout
-from sole.data.cache import get_episode
-from sole.data.episode import Episode
-from sole.errors import DataError
 from sole.redteam.config import JudgeConfig, ReplayConfig
-from sole.redteam.exploit import Finding, Rule
-from sole.redteam.harvest import FILM, RECORD, fooled
+from sole.redteam.exploit import Finding
+from sole.redteam.harvest import fooled
+from sole.redteam.saved import Saved, read_exploits
 from sole.rewarders.base import RewardModel
 from sole.rewarders.calibrated import Calibrated
-
-
-@dataclass(frozen=True)
-class Saved:
-    """One exploit on disk: its folder, what is noted of it, its pictures with the truth."""
-
-    folder: Path
-    about: dict[str, Any]
-    episode: Episode
-
-    @property
-    def rule(self) -> Rule:
-        """The rule that it was found with."""
-        return Rule(**self.about["rule"])
 
 
 def run_replay(argv: Sequence[str]) -> int:
@@ -65,31 +48,6 @@ def load_judge(config: JudgeConfig) -> RewardModel:
         from_zero_weight=config.from_zero_weight,
         calibration=config.calibration,
     )
-
-
-def read_exploits(folder: Path) -> list[Saved]:
-    """Every exploit in or below a folder, sorted by path.
-
-    Raises:
-        DataError: If there is none, or one is damaged.
-    """
-    paths = sorted(p for p in folder.rglob(RECORD) if ".exploits.tmp" not in p.parts)
-    if not paths:
-        raise DataError(f"{folder}: no exploits in it; expected a folder that sole redteam wrote")
-    return [_read_exploit(path.parent) for path in paths]
-
-
-def _read_exploit(folder: Path) -> Saved:
-    try:
-        about = json.loads((folder / RECORD).read_text())
-        saved = Saved(folder, about, get_episode(folder / FILM))
-        assert isinstance(saved.rule, Rule)
-        assert {"env", "finding", "model_id"} <= set(about)
-    except (
-        OSError, ValueError, KeyError, TypeError, AssertionError, zipfile.BadZipFile
-    ) as error:  # fmt: skip
-        raise DataError(f"{folder}: damaged ({error}); delete it to go on without it") from error
-    return saved
 
 
 def replay(saved: Sequence[Saved], model: RewardModel, batch: int) -> list[Finding | None]:

@@ -117,7 +117,7 @@ def _body(
             "</div>",
             _definition(result["rule"], float(result["alike"])),
             _search_table(result["searches"]),
-            _clips(filmed),
+            _clips(filmed, result["unrepeatable"]),
             "<footer>True progress comes from the simulator; it was used to find these episodes "
             "and never shown to the model. Arrow keys step, space plays.</footer>",
         ]
@@ -162,9 +162,10 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return [html.escape(task), row["optimiser"], *counts, gap, f"{row['seconds'] / 60:.1f}"]
 
 
-def _clips(filmed: Sequence[Filmed]) -> str:
+def _clips(filmed: Sequence[Filmed], unrepeatable: Sequence[Mapping[str, Any]]) -> str:
+    missing = _without_film(unrepeatable)
     if not filmed:
-        return "<h2>Exploits</h2><p>None was found.</p>"
+        return f"<h2>Exploits</h2>{missing or '<p>None was found.</p>'}"
     ranked = sorted(filmed, key=lambda f: f.exploit.finding.strength, reverse=True)
     shown = ranked[:_MOST_PLAYERS]
     note = "" if len(shown) == len(ranked) else f", the strongest {len(shown)} of {len(ranked)}"
@@ -172,7 +173,22 @@ def _clips(filmed: Sequence[Filmed]) -> str:
     return (
         f"<h2>Exploits{note}</h2><p>Numbers and words of a clip are one verdict, with reasoning "
         "where the model has it; its heading says how the search's own reads were fooled.</p>"
-        f"{players}"
+        f"{missing}{players}"
+    )
+
+
+def _without_film(unrepeatable: Sequence[Mapping[str, Any]]) -> str:
+    """Which counted exploits the simulator does not give again; empty when it gives all."""
+    if not unrepeatable:
+        return ""
+    names = "; ".join(
+        f"{one['env']}, {one['optimiser']}, episode {one['episode']}"
+        + (" (an earlier film is shown)" if one["film_kept"] else "")
+        for one in unrepeatable
+    )
+    return (
+        "<p>Counted, but they do not come out again when they are simulated anew: "
+        f"{html.escape(names)}.</p>"
     )
 
 
