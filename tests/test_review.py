@@ -101,9 +101,9 @@ def saved(place, true, judged, done=False):
     """One judged episode; its score is the highest judged value."""
     true, judged = np.asarray(true, float), np.asarray(judged, float)
     return SavedEpisode(
-        place, f"t{place % 3}", "p", place, "do", done, done, float(judged[-1]),
+        place, f"t{place % 3}", "p", place, "do", done, true, done, float(judged[-1]),
         float(np.nanmax(judged)), float(np.nanmax(judged)),
-        float(np.nanmean(np.abs(true - judged))), true, judged,
+        float(np.nanmean(np.abs(true - judged))), judged,
     )  # fmt: skip
 
 

@@ -10,18 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_report import check_page
-from test_review import evaluated, measured, saved  # noqa: F401
+from test_review import Talker, change_config, evaluated, measured, saved  # noqa: F401
 
 from sole.cli import main
 from sole.errors import ConfigError
 from sole.evals import metrics
 from sole.evals.figures import load_figures
+from sole.evals.quality import QualityConfig, row_settings
 from sole.evals.result import UNITS
+from sole.review.compare_cases import Pair, most_different
 from sole.review.paired import (
     STATISTICS,
     Difference,
     check_same_episodes,
     differences,
+    paired_episodes,
     task_difference,
 )
 from sole.review.saved import SavedRow, read_result
@@ -144,7 +147,7 @@ def test_a_result_does_not_differ_from_itself(measured, capsys):  # noqa: F811
 
 def test_the_table_and_the_page_show_every_metric(measured, capsys):  # noqa: F811
     page = measured.with_name("c.html")
-    argv = [str(measured), str(measured), "--row-b", "1", "--html", str(page)]
+    argv = [str(measured), str(measured), "--row-b", "oracle", "--html", str(page), "--worst", "0"]
     assert main(["report", "compare", *argv]) == 0
     said = capsys.readouterr()
     assert all(f" {name} " in said.out for name in UNITS)
@@ -186,6 +189,136 @@ def test_only_metrics_with_a_direction_are_recorded(measured, tmp_path, capsys, 
 def test_an_unknown_row_is_bad_input(measured, capsys):  # noqa: F811
     assert main(["report", "compare", str(measured), str(measured), "--row-b", "x"]) == 2
     assert "there are: 0 random:0, 1 oracle" in capsys.readouterr().err
+
+
+# ---- where they differ most ------------------------------------------------------------------
+
+
+def test_the_largest_differences_come_first_and_no_episode_is_in_two_kinds():
+    """True 0; what A and B say at the second frame decides the mean error and the score."""
+    said = [(0, 40), (0, 80), (60, 10), (30, 30), (50, -50)]
+    pairs = [
+        Pair(saved(k, [0, 0], [0, x]), saved(k, [0, 0], [0, y])) for k, (x, y) in enumerate(said)
+    ]
+    found = most_different(pairs, 2)
+    assert {kind: [p.a.place for p in part] for kind, part in found.items()} == {
+        "a_nearer": [1, 0], "b_nearer": [2], "success": [4],
+    }  # fmt: skip
+    assert not any(most_different(pairs[3:4], 2).values())
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(-100, 100), st.integers(-100, 100)), max_size=12),
+       st.integers(0, 4))  # fmt: skip
+def test_swapping_the_models_swaps_who_is_nearer(values, n):
+    a, b = ([saved(k, [0, 50], [0, v[m]]) for k, v in enumerate(values)] for m in (0, 1))
+    one = most_different([Pair(*both) for both in zip(a, b, strict=True)], n)
+    two = most_different([Pair(*both) for both in zip(b, a, strict=True)], n)
+    places = {k: [p.a.place for p in part] for k, part in one.items()}
+    swapped = {k: [p.a.place for p in part] for k, part in two.items()}
+    assert (places["a_nearer"], places["b_nearer"]) == (swapped["b_nearer"], swapped["a_nearer"])
+    assert set(places["success"]) == set(swapped["success"])
+    every = [place for part in places.values() for place in part]
+    assert len(every) == len(set(every))
+
+
+@pytest.fixture
+def no_metrics(monkeypatch):
+    """Intervals take seconds and are tested above."""
+    monkeypatch.setattr("sole.review.compare.differences", lambda a, b: [])
+
+
+def page_of(measured, *argv):  # noqa: F811
+    page = measured.with_name("c.html")
+    files = [str(measured), str(measured)]
+    assert main(["report", "compare", *files, "--html", str(page), *map(str, argv)]) == 0
+    return page
+
+
+def test_both_models_judge_the_same_pictures_once_more(measured, no_metrics):  # noqa: F811
+    page = check_page(page_of(measured, "--row-b", "oracle", "--worst", "1"), n_players=4)
+    rows = [read_result(measured).row(name) for name in ("random:0", "oracle")]
+    pairs = [Pair(*both) for both in paired_episodes(*rows)]
+    pair = most_different(pairs, 1)["b_nearer"][0]
+    chance, oracle = (json.loads(text) for text in page.scripts[:2])
+    assert chance["frames"] == oracle["frames"]
+    assert [s["p"] for s in oracle["steps"]] == [s["true"] for s in oracle["steps"]]
+    assert [s["p"] for s in chance["steps"]] == pytest.approx(list(pair.a.judged), abs=0.01)
+    assert [s["true"] for s in chance["steps"]] == list(pair.a.true)
+    assert f"A: {pair.words}" in page.text
+    assert f"B: {pair.words}" in page.text
+    assert "measured progress by frame" in page.text
+    assert "of random:0 (A) and oracle (B)" in page.text
+
+
+def test_each_model_says_its_own_words(measured, no_metrics, monkeypatch):  # noqa: F811
+    def judge_of(config, calibration=None):
+        model = Talker()
+        model.model_id = {"random": "random:0"}.get(config.model, config.model)
+        model.thinking = lambda: Talker(f"I am {config.model}.")
+        return model
+
+    monkeypatch.setattr("sole.review.clips.labelled_judge", judge_of)
+    page = check_page(page_of(measured, "--row-b", "oracle", "--worst", "1"), n_players=4)
+    said = [json.loads(text)["steps"][1]["text"] for text in page.scripts[:2]]
+    assert said == ["I am random.", "I am oracle."]
+
+
+def test_what_is_missing_costs_the_clips_only(measured, no_metrics, monkeypatch):  # noqa: F811
+    change_config(measured, model="ramp")
+    page = page_of(measured, "--row-b", "oracle", "--worst", "1")
+    text = check_page(page, n_players=0).text
+    assert "There are no clips: measured was random:0" in text
+    assert "measured progress by frame" in text
+    change_config(measured, model="random", against=[])
+    text = page_of(measured, "--row-b", "oracle").read_text()
+    assert "There are no clips: " in text  # whose rows they are is not known any more
+    monkeypatch.setattr("sole.review.clips.labelled_judge", pytest.fail)
+    text = page_of(measured, "--row-b", "0").read_text()
+    assert "There are no clips: no episode was judged differently" in text
+    assert "--worst 0 asked" in page_of(measured, "--worst", "0").read_text()
+
+
+def test_every_row_has_the_settings_it_was_judged_with():
+    config = QualityConfig(
+        model="m", calibration="c.json", against=("other=x:y",), variants=True, controls=True
+    )
+    found = [(c.model, c.from_zero_weight, c.think, c.calibration) for c in row_settings(config)]
+    assert (found[0][0], str(found[0][3])) == ("m", "c.json")
+    assert [one[0] for one in found[1:5]] == ["ramp", "random", "constant:0", "oracle"]
+    assert found[5:] == [
+        ("m", 1.0, False, None), ("m", 0.0, False, None), ("m", 0.25, True, None),
+        ("x:y", 0.25, False, None),
+    ]  # fmt: skip
+
+
+def test_paired_episodes_come_as_a_table(measured, no_metrics, tmp_path, capsys):  # noqa: F811
+    path = tmp_path / "pairs.parquet"
+    argv = ["report", "compare", str(measured), str(measured), "--row-b", "oracle", "--parquet"]
+    assert main([*argv, str(path)]) == 0
+    assert f"wrote {path}" in capsys.readouterr().err
+    lines = pq.read_table(path).to_pylist()
+    a, b = (read_result(measured).row(name) for name in ("random:0", "oracle"))
+    assert len(lines) == len(a.episodes) == 6
+    for line, (x, y) in zip(lines, paired_episodes(a, b), strict=True):
+        assert (line["env_name"], line["policy"], line["seed"]) == x.key
+        assert (line["a_model_id"], line["b_model_id"]) == ("random:0", "oracle")
+        assert (line["a_mae"], line["b_mae"]) == (x.mae, y.mae)
+        assert line["a_judged_progress"] == list(x.judged)
+        assert line["b_judged_progress"] == line["true_progress"] == list(x.true)
+    table = measured.with_suffix(".episodes.parquet")
+    assert main([*argv, str(table)]) == 2
+    assert "is the table of a result" in capsys.readouterr().err
+    assert main([*argv, "pairs.csv"]) == 2
+
+
+@pytest.mark.filterwarnings("default")  # matplotlib reads fonts its own way
+def test_a_comparison_comes_as_a_picture_too(measured, no_metrics, tmp_path):  # noqa: F811
+    pytest.importorskip("matplotlib")
+    png = tmp_path / "c.png"
+    files = [str(measured), str(measured), "--row-b", "oracle"]
+    assert main(["report", "compare", *files, "--png", str(png)]) == 0
+    assert png.read_bytes().startswith(b"\x89PNG")
 
 
 # ---- refusals --------------------------------------------------------------------------------

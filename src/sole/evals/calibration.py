@@ -28,6 +28,7 @@ from sole.evals.calibration_fit import (
     gather,
     report,
 )
+from sole.evals.calibration_rows import SCHEMA, episode_rows, rows_path
 from sole.evals.figures import Figure, record_figures
 from sole.evals.labelled import (
     LabelledConfig,
@@ -37,7 +38,7 @@ from sole.evals.labelled import (
     labelled_judge,
     task_labels,
 )
-from sole.evals.output import make_room
+from sole.evals.output import make_room, write_table
 from sole.evals.reliability import PROBABILITY_BINS, draw_reliability, in_bins
 from sole.progress.calibrate import Calibration
 from sole.rewarders.beside import UNCALIBRATED, calibration_path
@@ -65,8 +66,8 @@ class CalibrateConfig(LabelledConfig):
     min_successful: int = Field(10, gt=0)
     """Truly successful episodes that are needed; how many failed ones, the bound says."""
     out: Path | None = None
-    """The calibration; not given: beside the model, where every verb finds it. The reliability
-    diagram of the checked episodes goes beside it as PNG."""
+    """The calibration; not given: beside the model, where every verb finds it. Beside it go the
+    reliability diagram of the checked episodes as PNG, and NAME.episodes.parquet."""
 
     @property
     def wanted(self) -> Wanted:
@@ -93,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
     said = cross_fitted(data, config.wanted)
     found = {"fit": report(data, calibration, said)}
     bins = {"fit": _bins(data, said.success)}
+    rows = episode_rows("fit", episodes, data, calibration)
     if checked:
         others = _check_episodes(config)
         refuse_overlap(episodes, others)
@@ -100,10 +102,13 @@ def main(argv: Sequence[str]) -> int:
         said = applied(held_out, calibration)
         found["check"] = report(held_out, calibration, said)
         bins["check"] = _bins(held_out, said.success)
+        rows += episode_rows("check", others, held_out, calibration)
         _draw(out, model.model_id, held_out, calibration)
     write_atomically(out, calibration.model_dump_json(indent=1) + "\n")
     measured = {part: {**found[part], "bins": bins[part]} for part in found}
+    measured["config"] = config.model_dump(mode="json")
     write_atomically(measured_path(out), json.dumps(measured, indent=1, allow_nan=False) + "\n")
+    write_table(rows_path(out), rows, SCHEMA)
     _show(config, out, calibration, found)
     if config.figures:
         command = " ".join(["sole calibrate", *argv])

@@ -189,14 +189,24 @@ def _own_label(config: QualityConfig) -> str:
 
 def _competitors(config: QualityConfig) -> dict[str, RewardModel]:
     """Other models, and this one read in other ways, by what their figures are called."""
+    return {name: labelled_judge(c, c.calibration) for name, c in _competing(config).items()}
+
+
+def _competing(config: QualityConfig) -> dict[str, QualityConfig]:
     # A calibration is of one way of reading; "none" holds for every row.
     plain = config.calibration if config.calibration == UNCALIBRATED else None
-    changed = {name: config.model_copy(update=c) for name, c in _variants(config).items()}
-    made = {name: labelled_judge(c, plain) for name, c in changed.items()}
-    for name in config.against:
-        label, model = _label_of(name)
-        made[label] = labelled_judge(config.model_copy(update={"model": model}), plain)
-    return made
+    named = {label: {"model": model} for label, model in map(_label_of, config.against)}
+    return {
+        label: config.model_copy(update={"calibration": plain, **changes})
+        for label, changes in {**_variants(config), **named}.items()
+    }
+
+
+def row_settings(config: QualityConfig) -> list[QualityConfig]:
+    """The settings by which each row of a result was judged, in the order of the rows."""
+    names = _controls(config)
+    controls = [config.model_copy(update={"model": n, "calibration": None}) for n in names]
+    return [config, *controls, *_competing(config).values()]
 
 
 def _label_of(name: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from pydantic import Field
 
 from sole.config import Config, parse_config
 from sole.console import stderr
@@ -19,8 +20,11 @@ from sole.evals.calibration import measured_path
 from sole.progress.calibrate import Calibration
 from sole.report.chart import Axis, Series, line_chart
 from sole.report.outputs import OutputFiles, check_output
-from sole.report.player import document, numbers
+from sole.report.player import document, numbers, player
+from sole.review.calibration_cases import KINDS, Row, film_wrong
+from sole.review.clips import Clips
 from sole.review.pieces import STYLE, number_cell, table
+from sole.review.plots import check_matplotlib, write_calibration_plot
 from sole.rewarders.calibrated import load_calibration
 from sole.run import write_atomically
 
@@ -39,9 +43,20 @@ class CalibrationReportConfig(Config):
     """Show a calibration and what it is worth as one page that needs nothing beside it."""
 
     calibration: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CALIBRATION.json")]
-    """What sole calibrate saved; NAME.measured lies beside it."""
+    """What sole calibrate saved; NAME.measured and NAME.episodes.parquet lie beside it."""
     html: Path | None = None
     """The page (.html); CALIBRATION.html when not given."""
+    png: Path | None = None
+    """Also write the reliability diagrams as a picture (.png)."""
+    worst: int = Field(6, ge=0)
+    """Clips of each kind (failures that pass, successes that do not); 0: none, and no model is
+    loaded."""
+    data: Path | None = None
+    """The data set it was fitted on, if it now lies elsewhere."""
+    check_data: Path | None = None
+    """The data set it was checked on, if it now lies elsewhere."""
+    cache: Path | None = None
+    """The simulated episodes, if they now lie elsewhere."""
 
 
 def run_calibration_report(argv: Sequence[str]) -> int:
@@ -49,11 +64,23 @@ def run_calibration_report(argv: Sequence[str]) -> int:
     config = parse_config(CalibrationReportConfig, argv, "sole report calibration", presets=False)
     page = config.html or config.calibration.with_suffix(".html")
     check_output("--html", page, (".html", ".htm"), ())
+    if config.png:
+        check_output("--png", config.png, (".png",), ())
+        check_matplotlib()
     calibration = load_calibration(config.calibration)
     found = read_measured(measured_path(config.calibration))
+    moved = {name: getattr(config, name) for name in ("data", "check_data", "cache")}
+    clips = film_wrong(config.calibration, calibration.model_id, found, config.worst, moved)
+    if clips.missing and config.worst:
+        stderr.print(f"no clips: {clips.missing}", markup=False, soft_wrap=True)
     with OutputFiles() as files:
-        write_atomically(files.temporary(page), calibration_page(calibration, found))
-    stderr.print(f"wrote {page}", markup=False, soft_wrap=True)
+        write_atomically(files.temporary(page), calibration_page(calibration, found, clips))
+        if config.png:
+            parts = {words: found[part]["bins"] for part, words in _PARTS.items() if part in found}
+            write_calibration_plot(files.temporary(config.png), calibration.model_id, parts)
+    for path in (page, config.png):
+        if path is not None:
+            stderr.print(f"wrote {path}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -65,21 +92,24 @@ def read_measured(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text())
-        if "fit" not in found or any("bins" not in part for part in found.values()):
+        if "fit" not in found or any("bins" not in found[p] for p in _PARTS if p in found):
             raise ValueError("no bins")
+        if not isinstance(found.get("config", {}), dict):
+            raise ValueError("config is no object")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not what sole calibrate writes ({error})") from error
     return found
 
 
-def calibration_page(calibration: Calibration, found: Mapping[str, Any]) -> str:
+def calibration_page(calibration: Calibration, found: Mapping[str, Any], clips: Clips[Row]) -> str:
     """Return one HTML page that loads nothing; all text in it is escaped.
 
     Args:
         calibration: The record.
         found: What was measured of it, by part (``check``, ``fit``).
+        clips: Its worst cases.
     """
     title = f"Calibration of {calibration.model_id}"
     lead = (
@@ -96,9 +126,10 @@ def calibration_page(calibration: Calibration, found: Mapping[str, Any]) -> str:
         f"<style>{STYLE}</style><h1>{html.escape(title)}</h1>"
         f'<p class="lead">{html.escape(lead)}</p>'
         f'{numbers(_big(calibration, found))}<div class="two">{diagrams}</div>'
-        f"<h2>Before and after</h2>{_table(found, parts)}"
+        f"<h2>Before and after</h2>{_table(found, parts)}{_worst(calibration, clips)}"
         "<footer>The bound holds for episodes like those it was fitted on; on other tasks the "
-        "false-positive rate may exceed it. docs/metrics.md says what each number is.</footer>"
+        "false-positive rate may exceed it. docs/metrics.md says what each number is. Arrow "
+        "keys step, space plays.</footer>"
     )
     return document(title, body)
 
@@ -134,6 +165,23 @@ def _table(found: Mapping[str, Any], parts: Sequence[str]) -> str:
         cells = "".join(_cell(found[part][name], digits) for part in parts)
         rows.append(f"<tr><td>{html.escape(words)}</td>{cells}</tr>")
     return table(["", *(_PARTS[part] for part in parts)], rows)
+
+
+def _worst(calibration: Calibration, clips: Clips[Row]) -> str:
+    if clips.missing:
+        return f"<h2>Worst cases</h2><p>There are no clips: {html.escape(clips.missing)}.</p>"
+    about = (
+        "<p>Chosen by what was measured, which each heading says; an episode passes from the "
+        f"calibrated probability {calibration.success_threshold:.3g} on. The curve, the numbers "
+        "(not calibrated) and the words beside the pictures are one more verdict on the same "
+        f"episode, of {html.escape(clips.model_id)}.</p>"
+    )
+    return f"<h2>Worst cases</h2>{about}" + "".join(
+        f"<h2>{KINDS[kind]}</h2>"
+        + ("".join(player(c.episode, c.score, c.saved.words) for c in part)
+           or "<p>There are none.</p>")
+        for kind, part in clips.by_kind.items()
+    )  # fmt: skip
 
 
 def _cell(number: Mapping[str, float | None], digits: int) -> str:

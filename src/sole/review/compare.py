@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from pydantic import Field
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,11 +20,18 @@ from sole.evals.figures import Figure, record_figures
 from sole.evals.output import finite
 from sole.evals.result import UNITS
 from sole.report.outputs import OutputFiles, check_output
+from sole.review.compare_cases import Pair, film_pairs, most_different, no_pairs, write_pairs
 from sole.review.compare_page import CAUTION, compare_page, signed_text
 from sole.review.meanings import MEANINGS
-from sole.review.paired import Difference, check_same_episodes, differences
+from sole.review.paired import (
+    Difference,
+    check_same_episodes,
+    differences,
+    paired_episodes,
+)
 from sole.review.pieces import interval_text, value_text
-from sole.review.saved import SavedRow, read_result
+from sole.review.plots import check_matplotlib, write_compare_plot
+from sole.review.saved import SavedResult, SavedRow, read_result
 from sole.run import write_atomically
 
 
@@ -40,6 +48,17 @@ class CompareConfig(Config):
     """The same of B.json."""
     html: Path | None = None
     """Also write a page (.html) that needs nothing beside it."""
+    png: Path | None = None
+    """Also write both scatters of episodes, A against B, as a picture (.png)."""
+    parquet: Path | None = None
+    """Also write what both said of each episode as a table (.parquet)."""
+    worst: int = Field(3, ge=0)
+    """Of the page: clips of each kind (A nearer to the truth, B nearer, success judged
+    differently), each by both models; 0: none, and no model is loaded."""
+    data: Path | None = None
+    """The data set of A, if it now lies elsewhere."""
+    cache: Path | None = None
+    """The simulated episodes of A, if they now lie elsewhere."""
     figures: Path | None = None
     """Record by how much B is better than A in this figures file, as PREFIX.METRIC_gain."""
     prefix: str = "compare"
@@ -53,16 +72,13 @@ class CompareConfig(Config):
 def run_compare(argv: Sequence[str]) -> int:
     """Entry point of ``sole report compare``."""
     config = parse_config(CompareConfig, argv, "sole report compare", presets=False)
-    if config.html:
-        check_output("--html", config.html, (".html", ".htm"), ())
+    _check_outputs(config)
     _check_record(config.record)
-    a, b = read_result(config.a).row(config.row_a), read_result(config.b).row(config.row_b)
+    results = read_result(config.a), read_result(config.b)
+    a, b = results[0].row(config.row_a), results[1].row(config.row_b)
     check_same_episodes(a, b, (f"A ({config.a})", f"B ({config.b})"))
     found = differences(a, b)
-    if config.html:
-        with OutputFiles() as files:
-            write_atomically(files.temporary(config.html), compare_page(a, b, found))
-        stderr.print(f"wrote {config.html}", markup=False, soft_wrap=True)
+    _write(config, results, (a, b), found)
     if config.figures:
         command = " ".join(["sole report compare", *argv])
         record_figures(config.figures, gains(found, config.record, config.prefix), command)
@@ -71,6 +87,51 @@ def run_compare(argv: Sequence[str]) -> int:
     else:
         stdout.print(_table(a, b, found))
     return 0
+
+
+def _check_outputs(config: CompareConfig) -> None:
+    if config.html:
+        check_output("--html", config.html, (".html", ".htm"), ())
+    if config.parquet:
+        check_output("--parquet", config.parquet, (".parquet",), ())
+        tables = [path.with_suffix(".episodes.parquet").resolve() for path in (config.a, config.b)]
+        if config.parquet.resolve() in tables:
+            raise ConfigError(f"--parquet {config.parquet}: is the table of a result; name another")
+    if config.png:
+        check_output("--png", config.png, (".png",), ())
+        check_matplotlib()
+
+
+def _write(
+    config: CompareConfig, results: tuple[SavedResult, SavedResult],
+    rows: tuple[SavedRow, SavedRow], found: Sequence[Difference],
+) -> None:  # fmt: skip
+    """The page, the picture and the table, as far as they were asked for."""
+    pairs = [Pair(x, y) for x, y in paired_episodes(*rows)]
+    with OutputFiles() as files:
+        if config.html:
+            page = _page(config, results, rows, found, pairs)
+            write_atomically(files.temporary(config.html), page)
+        if config.png:
+            write_compare_plot(files.temporary(config.png), *rows, pairs)
+        if config.parquet:
+            write_pairs(files.temporary(config.parquet), *rows, pairs)
+    for path in (config.html, config.png, config.parquet):
+        if path is not None:
+            stderr.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def _page(
+    config: CompareConfig, results: tuple[SavedResult, SavedResult],
+    rows: tuple[SavedRow, SavedRow], found: Sequence[Difference], pairs: Sequence[Pair],
+) -> str:  # fmt: skip
+    cases = most_different(pairs, config.worst)
+    clips = no_pairs("--worst 0 asked for none")
+    if config.worst:
+        clips = film_pairs(results, rows, cases, config.data, config.cache)
+    if clips.missing and config.worst:
+        stderr.print(f"no clips: {clips.missing}", markup=False, soft_wrap=True)
+    return compare_page(*rows, found, cases, clips)
 
 
 def _check_record(names: Sequence[str]) -> None:

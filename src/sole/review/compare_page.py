@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from sole.evals.result import PER_TASK, UNITS
-from sole.report.player import document, numbers
+from sole.report.chart import Axis, Series, line_chart
+from sole.report.player import document, numbers, player, progress_range
+from sole.review.compare_cases import KINDS, Pair, PairClips
 from sole.review.paired import Difference, paired_episodes
 from sole.review.pieces import (
     STYLE,
@@ -22,13 +26,18 @@ from sole.review.saved import SavedRow
 _BIG = ("headline", "auc", "spearman", "mae", "static_rise")
 
 
-def compare_page(a: SavedRow, b: SavedRow, found: Sequence[Difference]) -> str:
+def compare_page(
+    a: SavedRow, b: SavedRow, found: Sequence[Difference],
+    cases: Mapping[str, Sequence[Pair]], clips: PairClips,
+) -> str:  # fmt: skip
     """Return one HTML page that loads nothing; all text of the results in it is escaped.
 
     Args:
         a: One model.
         b: The other one.
         found: What :func:`sole.review.paired.differences` returns.
+        cases: The episodes on which they differ most, by kind.
+        clips: What both say of these.
     """
     parts = [
         f"<style>{STYLE}</style><h1>Two models on the same episodes</h1>",
@@ -41,6 +50,8 @@ def compare_page(a: SavedRow, b: SavedRow, found: Sequence[Difference]) -> str:
         "dot an episode: its judged success score, the mean of its five highest judged values. "
         "Rest the pointer on a dot for its name.</p></div>",
         f"<h2>By task, B minus A</h2>{_task_table(a, b)}",
+        _worst(cases, clips),
+        "<footer>docs/metrics.md says what each number is. Arrow keys step, space plays.</footer>",
     ]
     return document(f"{a.model_id} and {b.model_id}", "".join(parts))
 
@@ -108,3 +119,41 @@ def _task_table(a: SavedRow, b: SavedRow) -> str:
         cells = "".join(f'<td class="num">{signed_text(*gap)}</td>' for gap in gaps)
         rows.append(f"<tr><td>{html.escape(task)}</td>{cells}</tr>")
     return table(["task", *(name.replace("_", " ") for name in PER_TASK)], rows)
+
+
+def _worst(cases: Mapping[str, Sequence[Pair]], clips: PairClips) -> str:
+    about = (
+        f"There are no clips: {clips.missing}."
+        if clips.missing
+        else "Chosen by what was measured, which each heading says and the first curve of each "
+        "shows. The curves, the numbers and the words beside the pictures are one more verdict on "
+        f"the same episode, of {clips.a.model_id} (A) and {clips.b.model_id} (B)."
+    )
+    kinds = "".join(_kind(kind, part, clips) for kind, part in cases.items())
+    return f"<h2>Where they differ most</h2><p>{html.escape(about)}</p>{kinds}"
+
+
+def _kind(kind: str, pairs: Sequence[Pair], clips: PairClips) -> str:
+    told = zip(clips.a.by_kind.get(kind, ()), clips.b.by_kind.get(kind, ()), strict=True)
+    players = [
+        "".join(
+            player(clip.episode, clip.score, f"{who}: {clip.saved.words}")
+            for who, clip in zip("AB", both, strict=True)
+        )
+        for both in told
+    ] or [""] * len(pairs)
+    shown = "".join(
+        f'<h3>{html.escape(pair.words)}</h3><div class="card">{_curves(pair)}</div>{both}'
+        for pair, both in zip(pairs, players, strict=True)
+    )
+    return f"<h2>{KINDS[kind]}</h2>{shown or '<p>There are none.</p>'}"
+
+
+def _curves(pair: Pair) -> str:
+    """What both said of an episode when they were measured, over the truth."""
+    true, a, b = pair.a.true, pair.a.judged, pair.b.judged
+    at = np.arange(len(true), dtype=float)
+    series = [Series("true progress", at, true, "true"), Series("A", at, a, "judged"),
+              Series("B", at, b, "held")]  # fmt: skip
+    axes = Axis("frame", 0.0, float(at[-1]) or 1.0), Axis("progress", *progress_range([true, a, b]))
+    return line_chart(series, *axes, title="measured progress by frame")

@@ -11,6 +11,7 @@ import numpy as np
 
 from sole.errors import ConfigError
 from sole.report.player import progress_range
+from sole.review.compare_cases import Pair
 from sole.review.frames import reliability
 from sole.review.saved import SavedRow
 
@@ -52,6 +53,28 @@ def write_clips_plot(
     _finish(figure, path, model_id)
 
 
+def write_compare_plot(path: Path, a: SavedRow, b: SavedRow, pairs: Sequence[Pair]) -> None:
+    """Write A against B, one dot an episode: judged success score, and mean absolute error.
+
+    Args:
+        path: The file; the caller sees to it that it appears only when it is whole.
+        a: One model.
+        b: The other one.
+        pairs: Their episodes.
+    """
+    figure = _figure(10.4, 5.0)
+    left, right = figure.subplots(1, 2)
+    done = np.array([p.a.true_success_ever for p in pairs], bool)
+    for axes, name in ((left, "judged_top5"), (right, "mae")):
+        said = np.array([[getattr(p.a, name), getattr(p.b, name)] for p in pairs])
+        _scatter(axes, said[:, 0], said[:, 1], done, "A and B alike")
+    ends = (0, 1.05 * max(p.mae for pair in pairs for p in (pair.a, pair.b)) or 1)
+    left.set(xlabel="A: judged success score (%)", ylabel="B: judged success score (%)")
+    right.set(xlabel="A: mean absolute error (points)", ylabel="B: mean absolute error (points)",
+              xlim=ends, ylim=ends)  # fmt: skip
+    _finish(figure, path, f"A {a.model_id}, B {b.model_id}")
+
+
 def write_attacks_plot(path: Path, whole: Mapping[str, Any]) -> None:
     """Write one bar an attack: vulnerability at its strongest, with its interval.
 
@@ -76,6 +99,30 @@ def write_attacks_plot(path: Path, whole: Mapping[str, Any]) -> None:
     _finish(figure, path, str(whole["model_id"]))
 
 
+def write_calibration_plot(
+    path: Path, model_id: str, parts: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+) -> None:
+    """Write one reliability diagram a part: share truly successful where so much was said.
+
+    Args:
+        path: The file; the caller sees to it that it appears only when it is whole.
+        model_id: Whose calibration it is.
+        parts: Part -> ``before`` or ``after`` -> ``said`` and ``true`` of each bin, in [0, 1].
+    """
+    figure = _figure(5.2 * len(parts), 5.0)
+    for k, (words, bins) in enumerate(parts.items(), start=1):
+        axes = figure.add_subplot(1, len(parts), k)
+        axes.plot([0, 100], [0, 100], color=_SOFT, linewidth=1, linestyle="--", label="as it is")
+        for name, label, colour in (("before", "as the model says", _JUDGED),
+                                    ("after", "calibrated", _TRUE)):  # fmt: skip
+            said, true = (100 * np.array(bins[name][end]) for end in ("said", "true"))
+            axes.plot(said, true, "o-", color=colour, markersize=4, label=label)
+        axes.set(xlabel="success, judged (%)", ylabel="truly successful (%)",
+                 xlim=(-3, 103), ylim=(-3, 103))  # fmt: skip
+        axes.set_title(words, fontsize=9)
+    _finish(figure, path, model_id)
+
+
 def _figure(width: float, height: float):  # noqa: ANN202
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -96,9 +143,11 @@ def _finish(figure, path: Path, title: str) -> None:  # noqa: ANN001
     figure.savefig(path, dpi=130, format="png")
 
 
-def _scatter(axes, true: np.ndarray, judged: np.ndarray, done: np.ndarray) -> None:  # noqa: ANN001
+def _scatter(
+    axes, true: np.ndarray, judged: np.ndarray, done: np.ndarray, line: str = "as it is"  # noqa: ANN001
+) -> None:  # fmt: skip
     low = progress_range([true, judged])[0]
-    axes.plot([low, 100], [low, 100], color=_SOFT, linewidth=1, linestyle="--", label="as it is")
+    axes.plot([low, 100], [low, 100], color=_SOFT, linewidth=1, linestyle="--", label=line)
     axes.plot(true[~done], judged[~done], "o", color=_JUDGED, markerfacecolor="none", markersize=5,
               label="truly failed")  # fmt: skip
     axes.plot(true[done], judged[done], "o", color=_TRUE, alpha=0.7, markersize=5,

@@ -48,7 +48,7 @@ def run_quality_report(argv: Sequence[str]) -> int:
         check_matplotlib()
     result = read_result(config.result)
     cases = worst_cases(result.rows[0].episodes, config.worst)
-    clips = Clips({}, missing="--worst 0 asked for none")
+    clips: Clips[SavedEpisode] = Clips({}, missing="--worst 0 asked for none")
     if config.worst:
         clips = make_clips(result, cases, config.data, config.cache)
     if clips.missing and config.worst:

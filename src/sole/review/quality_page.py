@@ -34,7 +34,7 @@ _BIG = {
 _UNKNOWN = (math.nan, math.nan, math.nan)
 
 
-def quality_page(result: SavedResult, clips: Clips) -> str:
+def quality_page(result: SavedResult, clips: Clips[SavedEpisode]) -> str:
     """Return one HTML page that loads nothing; all text of the result in it is escaped."""
     row = result.rows[0]
     title = f"How far {row.model_id} can be trusted"
@@ -164,7 +164,7 @@ def _task_table(row: SavedRow) -> str:
     return table(["task", "succeed", *(name.replace("_", " ") for name in PER_TASK)], rows)
 
 
-def _worst(row: SavedRow, clips: Clips) -> str:
+def _worst(row: SavedRow, clips: Clips[SavedEpisode]) -> str:
     if clips.missing:
         return f"<h2>Worst cases</h2><p>There are no clips: {html.escape(clips.missing)}.</p>"
     about = (
@@ -176,7 +176,7 @@ def _worst(row: SavedRow, clips: Clips) -> str:
     return f"<h2>Worst cases</h2>{about}{kinds}"
 
 
-def _kind(kind: str, clips: tuple[Clip, ...]) -> str:
+def _kind(kind: str, clips: tuple[Clip[SavedEpisode], ...]) -> str:
     players = "".join(player(c.episode, c.score, case_words(kind, c.saved)) for c in clips)
     return f"<h2>{KINDS[kind]}</h2>{players or '<p>There are none.</p>'}"
 

@@ -27,18 +27,14 @@ _SAME_TRUTH = 0.01
 
 
 @dataclass(frozen=True)
-class SavedEpisode:
-    """One episode as one model judged it.
+class Measured:
+    """An episode that was measured, by what it takes to find it again.
 
     Attributes:
         place: Its number among the episodes of the evaluation.
         env_name, policy, seed, task: Which episode it is.
         true_success_ever: Whether the task was truly done at any frame.
-        true_success_last: Whether it was at the last one.
-        judged_last, judged_max, judged_top5: Last, highest, and mean of the five highest values.
-        mae: Mean absolute error in percent points.
         true: ``(T,)`` true progress, percent.
-        judged: ``(T,)`` judged progress, percent; NaN where a read failed.
     """
 
     place: int
@@ -47,13 +43,7 @@ class SavedEpisode:
     seed: int
     task: str
     true_success_ever: bool
-    true_success_last: bool
-    judged_last: float
-    judged_max: float
-    judged_top5: float
-    mae: float
     true: np.ndarray
-    judged: np.ndarray
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -64,6 +54,25 @@ class SavedEpisode:
     def name(self) -> str:
         """The key as words."""
         return f"{self.env_name or self.task}, {self.policy or 'recorded'}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class SavedEpisode(Measured):
+    """One episode as one model judged it.
+
+    Attributes:
+        true_success_last: Whether the task was truly done at the last frame.
+        judged_last, judged_max, judged_top5: Last, highest, and mean of the five highest values.
+        mae: Mean absolute error in percent points.
+        judged: ``(T,)`` judged progress, percent; NaN where a read failed.
+    """
+
+    true_success_last: bool
+    judged_last: float
+    judged_max: float
+    judged_top5: float
+    mae: float
+    judged: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -185,8 +194,8 @@ def _episode(place: int, line: Mapping[str, Any]) -> SavedEpisode:
         raise ValueError(f"episode {place}: {len(true)} true and {len(judged)} judged values")
     return SavedEpisode(
         place, line["env_name"], line["policy"], line["seed"], line["task"],
-        line["true_success_ever"], line["true_success_last"], line["judged_last"],
-        line["judged_max"], line["judged_top5"], line["mae"], true, judged,
+        line["true_success_ever"], true, line["true_success_last"], line["judged_last"],
+        line["judged_max"], line["judged_top5"], line["mae"], judged,
     )  # fmt: skip
 
 
