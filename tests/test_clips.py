@@ -121,6 +121,22 @@ def test_verb_prints_and_writes_every_model(clips, tmp_path, capsys):
     assert [row["model_id"] for row in found["rows"]][1] == "ramp"
 
 
+def test_no_table_is_without_a_ramp_and_chance(clips, capsys):
+    assert main(["eval", "clips", str(clips), "--model", "oracle", "--no-controls", "--json"]) == 0
+    said = capsys.readouterr()
+    models = [row["model_id"] for row in json.loads(said.out)["rows"]]
+    assert models == ["oracle", "ramp", "random:0"]
+    assert "--no-controls: without constant:0; ramp and random stay" in said.err
+
+
+def test_the_model_gets_the_threads_that_are_asked_for(clips, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("torch.set_num_threads", asked.append)
+    assert main(["eval", "clips", str(clips), "--model", "ramp", "--threads", "1", "--json"]) == 0
+    assert asked == [1]
+    assert json.loads(capsys.readouterr().out)["config"]["threads"] == 1
+
+
 def test_one_clip_has_no_interval_that_would_look_certain(tmp_path):
     make_clip(tmp_path / "c", GOOD)
     row = clips_row("m", list(read_clips(tmp_path)), [scored(GOOD)], judged_at=85.0)

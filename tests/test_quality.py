@@ -22,6 +22,7 @@ from sole.errors import ConfigError, DataError
 from sole.evals import collection
 from sole.evals.cost import CostConfig, measure_cost
 from sole.evals.quality import QualityConfig, measure
+from sole.evals.result import Row
 from sole.rewarders.base import CostCounters
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 
@@ -69,6 +70,32 @@ def test_ramp_wins_voc_and_is_exposed_by_the_static_video():
     assert row.mean("voc_reversed")[0] == pytest.approx(1.0)
     assert row.pooled["auc"] == 0.5
     assert row.mean("falling_f1")[0] == 0.0
+
+
+def test_directions_and_preferences_are_measured():
+    oracle = measure(Oracle(), EPISODES, config(model="oracle"))
+    for name in ("macro_f1", "direction_accuracy", "preference_accuracy"):
+        assert oracle.mean(name)[0] == 1.0, name
+    assert oracle.mean("negative_rate")[0] == oracle.mean("preference_ties")[0] == 0.0
+    ramp = measure(Ramp(), EPISODES, config(model="ramp"))
+    assert (ramp.mean("preference_accuracy")[0], ramp.mean("preference_ties")[0]) == (0.0, 1.0)
+    assert ramp.mean("negative_rate")[0] == 0.0  # docs/metrics.md: a ramp has none
+    # Of the two pairs three apart both rise in an expert, and one falls in each other episode.
+    assert ramp.mean("direction_accuracy")[0] == pytest.approx(0.75)
+
+
+def test_an_episode_that_undid_its_success_is_the_worse_half_of_a_preference():
+    undone = episode("a", "undo", [0, 100, 100, 50, 20], 7)
+    row = measure(Constant(50), [EPISODES[0], undone], config())
+    assert row.per_task["fake/a"]["preference_ties"] == 1.0
+    assert math.isnan(row.per_task["fake/a"]["auc_task"])
+
+
+def test_falls_are_counted_on_experts_until_they_succeed():
+    row = measure(Oracle(), [episode("a", "expert", [0, 50, 40, 100, 20], 1)], config())
+    assert row.per_episode[0]["negative_rate"] == pytest.approx(1 / 3)
+    failed = measure(Oracle(), [episode("a", "expert", [0, 50, 40, 60, 20], 1)], config())
+    assert "negative_rate" not in failed.per_episode[0]
 
 
 def test_reasoning_is_not_measured_in_fast_mode():
@@ -122,6 +149,8 @@ def test_other_models_and_other_readings_are_rows_of_the_same_table(tmp_path, mo
         ("oracle", False, 0.25),
     ]  # fmt: skip
     names = {entry["name"] for entry in json.loads(figures.read_text())}
+    assert {"t.ramp.auc", "t.random.auc"} <= names
+    assert not {"t.constant.auc"} & names
     assert {"t.headline", "t.from_zero.auc", "t.think.mae", "t.oracle.auc"} <= names
 
 
@@ -207,8 +236,25 @@ def test_unreadable_replies_are_counted_with_words_and_without():
 def test_claims_and_unreadable_replies_are_counted():
     pooled = measure(Talker(), EPISODES, config(think=True)).pooled
     assert pooled["parse_rate"] == 0.75
+    assert pooled["parse_rate_low"] == pooled["parse_rate_high"] == 0.75  # both tasks are alike
     assert pooled["hallucination"] == 1.0
     assert pooled["n_claims"] == 3 * len(EPISODES)
+
+
+def test_the_share_of_readable_replies_has_an_interval_over_tasks():
+    class MuteOnA(Talker):
+        def score(self, episodes):
+            unread = StepScore(None, error="no number")
+            return [
+                replace(score, steps=(score.steps[0], *[unread] * (e.n_frames - 1)))
+                if e.task == "do a" else score
+                for e, score in zip(episodes, super().score(episodes), strict=True)
+            ]  # fmt: skip
+
+    row = measure(MuteOnA(), EPISODES, config(think=True))
+    assert row.mean("parse_rate") == (0.375, 0.0, 0.75)
+    alone = measure(Talker(), EPISODES[:2], config(think=True)).mean("parse_rate")
+    assert (alone[0], math.isnan(alone[1])) == (0.75, True)
 
 
 def test_change_is_judged_against_the_last_frame_that_was_read(monkeypatch):
@@ -265,6 +311,21 @@ def test_json_output_is_valid_json_without_nan(monkeypatch, capsys):
     row = json.loads(capsys.readouterr().out)["rows"][0]
     assert row["summary"]["auc"]["value"] is None
     assert row["summary"]["mae"]["value"] > 0
+
+
+def test_no_table_is_without_a_ramp_and_chance(monkeypatch, capsys):
+    monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda c, split: EPISODES)
+    monkeypatch.setattr("sole.evals.quality.measure", lambda model, *_: Row(model.model_id, {}, {}))
+    assert main(["eval", "quality", "--model", "oracle", "--no-controls", "--json"]) == 0
+    said = capsys.readouterr()
+    models = [row["model_id"] for row in json.loads(said.out)["rows"]]
+    assert models == ["oracle", "ramp", "random:0"]
+    assert [line for line in said.err.splitlines() if "--no-controls" in line] == [
+        "--no-controls: without constant:0 and oracle; ramp and random stay, since no number means "
+        "anything without them"
+    ]
+    assert main(["eval", "quality", "--model", "oracle", "--json"]) == 0
+    assert "--no-controls" not in capsys.readouterr().err
 
 
 def fake_collect(env_name, policy, seed, *, n_frames):

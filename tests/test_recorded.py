@@ -96,6 +96,6 @@ def test_tasks_without_a_name_are_told_apart_by_their_sentences(tmp_path, capsys
             writer.add(replace(make_example_episode(6, 16, seed=k), task=task, env_name=""))
     argv = ["--data", str(tmp_path / "set"), "--model", "oracle", "--no-controls", "--json"]
     assert main(["eval", "quality", *argv]) == 0
-    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    row = json.loads(capsys.readouterr().out)["rows"][0]
     assert set(row["per_task"]) == {"recorded/lift-it", "recorded/push-it"}
     assert row["summary"]["mae"]["low"] == 0.0

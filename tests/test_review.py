@@ -121,12 +121,12 @@ def test_older_results_are_read_under_the_names_of_today(measured):
 def test_a_result_is_read_back_as_it_was_written(measured):
     result = read_result(measured)
     whole = json.loads(measured.read_text())
-    assert [row.model_id for row in result.rows] == ["random:0", "oracle"]
+    assert [row.model_id for row in result.rows] == ["random:0", "ramp", "random:0", "oracle"]
     for row, written in zip(result.rows, whole["rows"], strict=True):
         assert row.summary["mae"][0] == written["summary"]["mae"]["value"]
         assert set(row.per_task) == {"fake/a", "fake/b", "fake/c"}
     assert math.isnan(result.rows[0].summary["parse_rate"][1])
-    undone = result.rows[1].episodes[1]
+    undone = result.rows[-1].episodes[1]
     assert (undone.key, undone.place) == (("fake/a", "undo", 1), 1)
     assert undone.judged.tolist() == undone.true.tolist() == [0, 40, 60, 30, 10]
 

@@ -106,7 +106,7 @@ def test_swapping_the_models_turns_the_interval_round(values):
 
 
 def test_every_value_is_that_of_the_results_themselves(measured):  # noqa: F811
-    a, b = read_result(measured).rows
+    a, *_, b = read_result(measured).rows
     for one in differences(a, b):
         for value, written in ((one.a, a.summary[one.name][0]), (one.b, b.summary[one.name][0])):
             assert value == pytest.approx(written, nan_ok=True), one.name
@@ -114,7 +114,7 @@ def test_every_value_is_that_of_the_results_themselves(measured):  # noqa: F811
 
 
 def test_the_interval_of_a_pooled_metric_draws_whole_tasks(measured):  # noqa: F811
-    a, b = read_result(measured).rows
+    a, *_, b = read_result(measured).rows
     tasks = [e.env_name for e in a.episodes]
     scores = np.array([[e.judged_top5 for e in r.episodes] for r in (a, b)])
     done = np.array([e.true_success_ever for e in a.episodes])
@@ -188,7 +188,7 @@ def test_only_metrics_with_a_direction_are_recorded(measured, tmp_path, capsys, 
 
 def test_an_unknown_row_is_bad_input(measured, capsys):  # noqa: F811
     assert main(["report", "compare", str(measured), str(measured), "--row-b", "x"]) == 2
-    assert "there are: 0 random:0, 1 oracle" in capsys.readouterr().err
+    assert "there are: 0 random:0, 1 ramp, 2 random:0, 3 oracle" in capsys.readouterr().err
 
 
 # ---- where they differ most ------------------------------------------------------------------

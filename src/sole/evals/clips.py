@@ -21,15 +21,17 @@ from sole.data.clips import read_clips
 from sole.data.episode import Episode, EpisodeScore
 from sole.data.scores import write_scores
 from sole.evals import metrics
+from sole.evals.control_rows import ALWAYS, control_rows, say_left_out
 from sole.evals.figures import Figure, record_figures
 from sole.evals.labelled import judge
 from sole.evals.output import Share, finite, make_room
 from sole.evals.per_episode import held
+from sole.rewarders.base import RewardModel
 from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
 
 #: Rows beside the model that never look.
-CONTROLS = ("ramp", "random", "constant:0")
+CONTROLS = (*ALWAYS, "constant:0")
 
 
 class ClipsConfig(Config):
@@ -53,7 +55,9 @@ class ClipsConfig(Config):
     batch: int = Field(8, gt=0)
     """Clips judged together."""
     controls: bool = True
-    """Also measure the ramp, the random walk and the constant 0."""
+    """Also measure the constant 0; the ramp and the random walk always are."""
+    threads: int = Field(2, gt=0)
+    """CPU threads."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of tables."""
     out: Path | None = None
@@ -86,11 +90,9 @@ def run_clips(argv: Sequence[str]) -> int:
     """Entry point of ``sole eval clips``."""
     config = parse_config(ClipsConfig, argv, "sole eval clips")
     make_room(config.out)
+    say_left_out(CONTROLS, config.controls)
     clips = list(read_clips(config.folder, success_at=config.success_at))
-    model = load_reward_model(
-        config.model, think="always" if config.think else "fast", calibration=config.calibration
-    )
-    models = [model, *(load_reward_model(name) for name in (CONTROLS if config.controls else ()))]
+    models = _models(config)
     scores = [judge(one, clips, config.batch, "scoring") for one in models]
     rows = [
         clips_row(one.model_id, clips, said, config.judged_success_at)
@@ -107,6 +109,17 @@ def run_clips(argv: Sequence[str]) -> int:
     if config.figures:
         record_figures(config.figures, _figures(rows[0]), " ".join(["sole eval clips", *argv]))
     return 0
+
+
+def _models(config: ClipsConfig) -> list[RewardModel]:
+    """The model, and the rows beside it."""
+    import torch
+
+    torch.set_num_threads(config.threads)
+    think = "always" if config.think else "fast"
+    model = load_reward_model(config.model, think=think, calibration=config.calibration)
+    names = control_rows(CONTROLS, config.controls)
+    return [model, *(load_reward_model(name) for name in names)]
 
 
 def scores_path(result: Path) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 Values = Sequence[float] | np.ndarray
 
 
-def _numbers(values: Values) -> np.ndarray:
+def as_numbers(values: Values) -> np.ndarray:
     """As floats. NaN has no rank and no distance: who holds failed reads does so before."""
     array = np.asarray(values, float)
     if np.isnan(array).any():
@@ -31,7 +31,7 @@ def ranks(values: Values) -> np.ndarray:
         >>> ranks([10, 20, 20, 5]).tolist()
         [2.0, 3.5, 3.5, 1.0]
     """
-    array = _numbers(values)
+    array = as_numbers(values)
     _, where, counts = np.unique(array, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[where.reshape(-1)]
@@ -44,7 +44,7 @@ def pearson(one: Values, two: Values) -> float:
         >>> round(pearson([1, 2, 3], [2, 4, 6]), 6), pearson([1, 1], [1, 2])
         (1.0, 0.0)
     """
-    a, b = _numbers(one), _numbers(two)
+    a, b = as_numbers(one), as_numbers(two)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"correlation: expected equal 1-d shapes, got {a.shape} and {b.shape}")
     a, b = a - a.mean(), b - b.mean()
@@ -95,7 +95,7 @@ def mae(judged: Values, true: Values) -> float:
         >>> mae([0, 50], [10, 50])
         5.0
     """
-    return float(np.mean(np.abs(_numbers(judged) - _numbers(true))))
+    return float(np.mean(np.abs(as_numbers(judged) - as_numbers(true))))
 
 
 def kendall_tau_a(one: Values, two: Values) -> float:
@@ -105,7 +105,7 @@ def kendall_tau_a(one: Values, two: Values) -> float:
         >>> kendall_tau_a([1, 2, 3], [1, 3, 2])
         0.3333333333333333
     """
-    a, b = _numbers(one), _numbers(two)
+    a, b = as_numbers(one), as_numbers(two)
     n = len(a)
     if n < 2:
         return math.nan
@@ -142,12 +142,42 @@ def ranking_accuracy(scores: Values, quality: Values) -> float:
         >>> ranking_accuracy([0.1, 0.7, 0.7], [0, 1, 2])
         0.8333333333333334
     """
-    a, b = _numbers(scores), _numbers(quality)
+    a, b = as_numbers(scores), as_numbers(quality)
     better = b[:, None] > b[None]
     if not better.any():
         return math.nan
     wins = (np.sign(a[:, None] - a[None]) + 1) / 2
     return float(wins[better].mean())
+
+
+def preference_accuracy(chosen: Values, rejected: Values, tie: float = 0.5) -> float:
+    """Share of pairs whose better half scores higher by more than ``tie``; NaN without pairs.
+
+    A tie is no preference and counts as a mistake, unlike in :func:`ranking_accuracy`; the share of
+    them stands beside it (:func:`tie_rate`). Pairs as in RoboRewardBench and Robometer.
+
+    Args:
+        chosen: ``(N,)`` score of the truly better one of each pair.
+        rejected: ``(N,)`` score of the other one.
+        tie: Scores that differ by no more are equal; half a point of progress in percent.
+
+    Example:
+        >>> preference_accuracy([80, 50, 10], [20, 50, 90])
+        0.3333333333333333
+    """
+    better = as_numbers(chosen) - as_numbers(rejected) > tie
+    return float(better.mean()) if len(better) else math.nan
+
+
+def tie_rate(chosen: Values, rejected: Values, tie: float = 0.5) -> float:
+    """Share of pairs between whose scores there are at most ``tie`` points; NaN without pairs.
+
+    Example:
+        >>> tie_rate([80, 50, 10], [20, 50, 90])
+        0.3333333333333333
+    """
+    tied = np.abs(as_numbers(chosen) - as_numbers(rejected)) <= tie
+    return float(tied.mean()) if len(tied) else math.nan
 
 
 def roc_auc(scores: Values, labels: Sequence[bool] | np.ndarray) -> float:
@@ -157,7 +187,7 @@ def roc_auc(scores: Values, labels: Sequence[bool] | np.ndarray) -> float:
         >>> roc_auc([0.1, 0.9, 0.5], [False, True, False])
         1.0
     """
-    values, truth = _numbers(scores), np.asarray(labels, bool)
+    values, truth = as_numbers(scores), np.asarray(labels, bool)
     n_true, n_false = int(truth.sum()), int((~truth).sum())
     if not n_true or not n_false:
         return math.nan
@@ -199,7 +229,7 @@ def _operating_points(
     scores: Values, labels: Sequence[bool] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Recall, precision and false-positive rate at every threshold, the highest first."""
-    values, truth = _numbers(scores), np.asarray(labels, bool)
+    values, truth = as_numbers(scores), np.asarray(labels, bool)
     if not truth.any():
         return np.zeros(0), np.zeros(0), np.zeros(0)
     thresholds = np.unique(values)[::-1]
@@ -219,7 +249,7 @@ def falling_f1(judged: Values, true: Values, least: float = 5.0) -> float:
         >>> falling_f1([0, 40, 10, 20], [0, 50, 20, 30])
         1.0
     """
-    return _f1(-np.diff(_numbers(judged)) > least, -np.diff(_numbers(true)) > least)
+    return trend_f1(judged, true, -1, least)
 
 
 def rising_f1(judged: Values, true: Values, least: float = 5.0) -> float:
@@ -231,13 +261,27 @@ def rising_f1(judged: Values, true: Values, least: float = 5.0) -> float:
         >>> rising_f1([0, 40, 10, 11], [0, 50, 20, 30])
         0.6666666666666666
     """
-    return _f1(np.diff(_numbers(judged)) > least, np.diff(_numbers(true)) > least)
+    return trend_f1(judged, true, 1, least)
 
 
-def _f1(said: np.ndarray, real: np.ndarray) -> float:
+def trend_f1(judged: Values, true: Values, trend: int, least: float) -> float:
+    """F1 of noticing one trend between two frames: 1 rising, -1 falling, 0 neither.
+
+    NaN when it neither happens nor is said.
+
+    Example:
+        >>> trend_f1([0, 40, 40], [0, 1, 2], 0, least=5.0)
+        0.6666666666666666
+    """
+    said, real = (_trends(as_numbers(values), least) == trend for values in (judged, true))
     both = int((said & real).sum())
     wrong = int((said ^ real).sum())
     return 2 * both / (2 * both + wrong) if both + wrong else math.nan
+
+
+def _trends(values: np.ndarray, least: float) -> np.ndarray:
+    steps = np.diff(values)
+    return np.where(np.abs(steps) > least, np.sign(steps), 0)
 
 
 def drift(judged: Values) -> float:

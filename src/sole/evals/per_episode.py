@@ -14,11 +14,13 @@ from sole.data.episode import Episode, EpisodeScore
 from sole.evals import metrics
 from sole.evals.output import write_table
 from sole.evals.process import process_metrics
+from sole.evals.trends import direction_accuracy, macro_f1, negative_rate
 
 #: Metrics of one episode; null in the table where they are not defined.
 METRICS = (
-    "spearman", "pearson", "mae", "falling_f1", "rising_f1", "bias_success", "bias_failure",
-    "voc_expert", "prm_mp", "prm_mc50", "prm_ppl", "prm_cra", "prm_str",
+    "spearman", "pearson", "mae", "falling_f1", "rising_f1", "macro_f1", "direction_accuracy",
+    "bias_success", "bias_failure", "voc_expert", "negative_rate",
+    "prm_mp", "prm_mc50", "prm_ppl", "prm_cra", "prm_str",
 )  # fmt: skip
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("model_id", "env_name", "policy", "task")]
@@ -79,12 +81,16 @@ def episode_metrics(episode: Episode, score: EpisodeScore) -> dict[str, float]:
         "mae": metrics.mae(judged, true),
         "falling_f1": metrics.falling_f1(judged, true),
         "rising_f1": metrics.rising_f1(judged, true),
+        "macro_f1": macro_f1(judged, true),
+        "direction_accuracy": direction_accuracy(judged, true),
         "bias_success": _bias(judged, true, success=True),
         "bias_failure": _bias(judged, true, success=False),
         **process_metrics(judged),
     }
     if episode.policy == "expert" and episode.truth.any_success:
-        row["voc_expert"] = metrics.voc(judged[: first_success(episode) + 1])
+        until_done = judged[: first_success(episode) + 1]
+        row["voc_expert"] = metrics.voc(until_done)
+        row["negative_rate"] = negative_rate(until_done)
     return row
 
 

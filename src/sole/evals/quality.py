@@ -17,6 +17,7 @@ from sole.console import stderr, stdout
 from sole.data.episode import Episode, EpisodeScore
 from sole.errors import ConfigError
 from sole.evals import metrics
+from sole.evals.control_rows import ALWAYS, control_rows, say_left_out
 from sole.evals.controls import control_metrics
 from sole.evals.figures import record_figures
 from sole.evals.labelled import LabelledConfig, judge, labelled_episodes, labelled_judge
@@ -32,14 +33,14 @@ from sole.evals.per_episode import (
 )
 from sole.evals.recorded import recorded_successes
 from sole.evals.result import Row, result_figures, result_json, summary_table, task_table
-from sole.evals.stepwise import number_metrics, told, word_metrics
+from sole.evals.stepwise import number_metrics, parse_rate, told, word_metrics
 from sole.rewarders.base import RewardModel
 from sole.rewarders.beside import UNCALIBRATED, in_way
 from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
 
 #: Rows beside every model: time alone, chance, one that says that nothing ever moves, the truth.
-CONTROLS = ("ramp", "random", "constant:0", "oracle")
+CONTROLS = (*ALWAYS, "constant:0", "oracle")
 
 
 class QualityConfig(LabelledConfig):
@@ -60,7 +61,7 @@ class QualityConfig(LabelledConfig):
     """A file of sole calibrate, made for this model; its calibrated numbers are measured. none:
     nothing is, for no row; not given: what lies beside each model."""
     controls: bool = True
-    """Also measure the ramp, the random walk, the constant 0 and the oracle."""
+    """Also measure the constant 0 and the oracle; the ramp and the random walk always are."""
     against: tuple[str, ...] = ()
     """Other models on the same episodes, each as --model names it, or as LABEL=MODEL."""
     variants: bool = False
@@ -111,6 +112,7 @@ def run_quality(argv: Sequence[str]) -> int:
     _refuse_one_name_twice(config)
     _refuse_two_sources(config)
     make_room(config.out)
+    say_left_out(CONTROLS, config.controls)
     models = {"": labelled_judge(config, config.calibration)}
     models |= {name.partition(":")[0]: load_reward_model(name) for name in _controls(config)}
     models |= _competitors(config)
@@ -151,7 +153,7 @@ def _say_uncontrolled(row: Row) -> None:
 
 
 def _controls(config: QualityConfig) -> tuple[str, ...]:
-    return CONTROLS if config.controls else ()
+    return control_rows(CONTROLS, config.controls)
 
 
 def _variants(config: QualityConfig) -> dict[str, dict[str, Any]]:
@@ -271,6 +273,7 @@ def _between(episodes: Sequence[Episode], curves: Sequence[np.ndarray]) -> dict[
     sure = np.array([success_score(c) for c in curves])
     true = [e.truth.true_progress for e in episodes if e.truth is not None]
     both = success.any() and not success.all()
+    chosen, rejected = _preferences(episodes, curves)
     return {
         "auc_task": metrics.roc_auc(sure, success),
         "kendall_last": _kendall([c[-1] for c in curves], [p[-1] for p in true]),
@@ -278,10 +281,22 @@ def _between(episodes: Sequence[Episode], curves: Sequence[np.ndarray]) -> dict[
         "ranking_accuracy": metrics.ranking_accuracy(
             [c[-1] for c in curves], [p[-1] for p in true]
         ),
+        "preference_accuracy": metrics.preference_accuracy(chosen, rejected),
+        "preference_ties": metrics.tie_rate(chosen, rejected),
         "success_fail_gap": float(sure[success].mean() - sure[~success].mean())
         if both
         else math.nan,
     }
+
+
+def _preferences(
+    episodes: Sequence[Episode], curves: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Last values of all pairs of an episode that ends in success and one that does not."""
+    last = np.array([curve[-1] for curve in curves])
+    done = np.array([e.truth is not None and bool(e.truth.true_success[-1]) for e in episodes])
+    chosen, rejected = np.meshgrid(last[done], last[~done])
+    return chosen.ravel(), rejected.ravel()
 
 
 def _kendall(judged: Sequence[float], true: Sequence[float]) -> float:
@@ -314,7 +329,7 @@ def _pooled(
     pooled["n_steps"] = float(len(judged))
     pooled["n_errors"] = float(sum(s.error is not None for s in judged))
     if any(s.reasoning for s in judged) or (config.think and any(s.error for s in judged)):
-        pooled["parse_rate"] = float(np.mean([s.error is None for s in judged]))
+        pooled |= parse_rate(episodes, scores)
         pooled |= word_metrics(told(episodes, scores))
     return pooled | number_metrics(episodes, scores)
 

@@ -76,6 +76,16 @@ def _progress_error(judged: np.ndarray, true: np.ndarray) -> float:
     return calibration_error(judged, true, PROGRESS_BINS)
 
 
+def parse_rate(episodes: Sequence[Episode], scores: Sequence[EpisodeScore]) -> Found:
+    """``parse_rate``: share of judged frames whose reply has a number; without frame 0."""
+    read, tasks = [], []
+    for score, task in zip(scores, task_labels(episodes), strict=True):
+        steps = [step for step in score.steps[1:] if step.scored]
+        read += [float(step.error is None) for step in steps]
+        tasks += [task] * len(steps)
+    return _with_interval("parse_rate", _mean, (np.array(read),), np.array(tasks))
+
+
 def told(episodes: Sequence[Episode], scores: Sequence[EpisodeScore]) -> list[Told]:
     """Every text of every episode with what it can be compared with."""
     found = []
