@@ -155,5 +155,6 @@ def _curves(pair: Pair) -> str:
     at = np.arange(len(true), dtype=float)
     series = [Series("true progress", at, true, "true"), Series("A", at, a, "judged"),
               Series("B", at, b, "held")]  # fmt: skip
-    axes = Axis("frame", 0.0, float(at[-1]) or 1.0), Axis("progress", *progress_range([true, a, b]))
+    low, high = progress_range([true, a, b])
+    axes = Axis("frame", 0.0, float(at[-1]) or 1.0), Axis("progress", low, high, "%")
     return line_chart(series, *axes, title="measured progress by frame")
