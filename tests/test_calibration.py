@@ -228,6 +228,7 @@ def test_verb_saves_reports_draws_and_records(tmp_path, monkeypatch, capsys):
     wanted = {"ece_before", "ece_after", "fpr", "fpr_bound", "fpr_upper", "threshold"}
     assert {f"calibrate.{name}" for name in wanted} <= set(recorded)
     assert (recorded["calibrate.fpr"]["value"], recorded["calibrate.ece_after"]["value"]) == (0, 0)
+    assert recorded["calibrate.wanted20.recall"]["value"] == 1
 
 
 def test_table_for_people_names_the_promise(tmp_path, monkeypatch, capsys):

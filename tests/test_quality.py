@@ -22,7 +22,7 @@ from sole.errors import ConfigError, DataError
 from sole.evals import collection
 from sole.evals.cost import CostConfig, measure_cost
 from sole.evals.quality import QualityConfig, measure
-from sole.evals.result import Row
+from sole.evals.result import Row, summary_tables
 from sole.rewarders.base import CostCounters
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 
@@ -412,3 +412,15 @@ def test_cost_of_a_model_with_one_way_is_measured_in_that_way(monkeypatch):
     config = CostConfig(model="models/My Head", n_frames=3, repeats=1, threads=1)
     names = {figure.name for figure in measure_cost(config)}
     assert names == {f"cost.my-head.{n}" for n in ("load_s", "ms_fast_b1", "ms_fast_b8")}
+
+
+@pytest.mark.parametrize(("width", "n_tables"), [(80, 2), (40, 4), (200, 1)])
+def test_models_that_do_not_fit_beside_the_others_come_in_another_table(width, n_tables):
+    found = {"a/b": {"spearman": 0.5}, "a/c": {"spearman": 0.7}}
+    rows = [Row(f"model{k}", found, {"n_steps": 8.0}) for k in range(4)]
+    tables = summary_tables(rows, width)
+    assert len(tables) == n_tables
+    heads = [str(column.header) for table in tables for column in table.columns]
+    assert [h for h in heads if h != "metric"] == [f"model{k}" for k in range(4)]
+    for table in tables:
+        assert "n_texts" not in list(table.columns[0].cells)  # measured of none of them

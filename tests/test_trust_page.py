@@ -64,6 +64,17 @@ def test_the_red_team_has_a_column_for_each_model_that_was_attacked(recorded):
     assert f"| exploits of worlds/drawer-open | - | {last}" in text
 
 
+def test_other_thresholds_stand_by_rising_rate(recorded):
+    record_figures(recorded, [
+        Figure("calibrate.fpr", 0.0, "share", 0.0, 0.05),
+        *(Figure(f"calibrate.wanted{p}.{name}", p / 100, "share", 0.0, 1.0)
+          for p in (20, 5) for name in ("fpr", "recall")),
+    ], "sole calibrate --check test")  # fmt: skip
+    text = page.trust_page(load_figures(recorded))
+    first = text.index("| 5 % false positives | <!--fig:calibrate.wanted5.fpr-->5%<!--/fig--> [")
+    assert first < text.index("| 20 % false positives |")
+
+
 def test_attacks_stand_below_what_is_judged_as_it_is(recorded):
     record_figures(recorded, [
         Figure("robust.success_at", 0.5, "probability"),

@@ -26,6 +26,7 @@ from sole.evals.calibration_fit import (
     cross_fitted,
     fit,
     gather,
+    operating_points,
     report,
 )
 from sole.evals.calibration_rows import SCHEMA, episode_rows, rows_path
@@ -100,7 +101,8 @@ def main(argv: Sequence[str]) -> int:
         refuse_overlap(episodes, others)
         held_out = gather(others, judge(model, others, config.batch, "checking"), signal)
         said = applied(held_out, calibration)
-        found["check"] = report(held_out, calibration, said)
+        points = operating_points(data, held_out, calibration, config.confidence)
+        found["check"] = {**report(held_out, calibration, said), "points": points}
         bins["check"] = _bins(held_out, said.success)
         rows += episode_rows("check", others, held_out, calibration)
         _draw(out, model.model_id, held_out, calibration)
@@ -232,6 +234,19 @@ def _show(
         f"{calibration.confidence:g} at most {100 * calibration.fpr_bound:.1f}% of failed episodes "
         "like those it was fitted on pass"
     )
+    if "check" in found:
+        stdout.print(_points_table(found["check"]["points"]))
+
+
+def _points_table(points: Sequence[dict[str, Any]]) -> Table:
+    """What a stricter or laxer --wanted-fpr would give on the checked episodes."""
+    table = Table(title="other thresholds, on the checked episodes")
+    for name in ("wanted FPR", "threshold", "FPR", "recall"):
+        table.add_column(name, justify="right")
+    for point in points:
+        shares = [_cell(point[name], 2) for name in ("fpr", "recall")]
+        table.add_row(f"{point['wanted_fpr']:g}", f"{point['threshold']:.3g}", *shares)
+    return table
 
 
 _SHOWN = {
@@ -250,7 +265,10 @@ def _cell(number: dict[str, Any], digits: int) -> str:
 
 
 def calibration_figures(found: dict[str, Any], calibration: Calibration) -> list[Figure]:
-    """``calibrate.NAME`` on the checked episodes, ``calibrate.fit.NAME`` on those fitted on."""
+    """``calibrate.NAME`` on the checked episodes, ``calibrate.fit.NAME`` on those fitted on.
+
+    ``calibrate.wanted20.fpr`` and ``.recall`` are what the threshold for 20 percent would give.
+    """
     figures = []
     for part, prefix in (("check", "calibrate."), ("fit", "calibrate.fit.")):
         for name in _SHOWN:
@@ -258,6 +276,12 @@ def calibration_figures(found: dict[str, Any], calibration: Calibration) -> list
             unit = "points" if name.startswith("progress") else "share"
             value = math.nan if number["value"] is None else number["value"]
             figures.append(Figure(prefix + name, value, unit, number["low"], number["high"]))
+    for point in found["check"]["points"]:
+        place = f"calibrate.wanted{round(100 * point['wanted_fpr'])}"
+        for name in ("fpr", "recall"):
+            share = point[name]
+            value = math.nan if share["value"] is None else share["value"]
+            figures.append(Figure(f"{place}.{name}", value, "share", share["low"], share["high"]))
     check = found["check"]["fpr"]
     bound = math.nan if check["upper_bound"] is None else check["upper_bound"]
     figures.append(Figure("calibrate.fpr_upper", bound, "share"))

@@ -43,6 +43,7 @@ STEPWISE = {
 }  # fmt: skip
 #: What fits on a terminal's width per task; the JSON holds everything.
 PER_TASK = ("spearman", "mae", "voc_expert", "auc_task", "falling_f1", "voc_static", "static_rise")
+_NAMES_WIDTH, _MODEL_WIDTH = 30, 24  # of the columns of the table of models
 #: Numbers without an interval.
 COUNTS = (
     "n_steps", "n_errors", "n_texts", "n_claims", "n_directions", "n_episodes", "n_success",
@@ -148,17 +149,32 @@ def result_json(rows: Sequence[Row], config: str, indent: int | None = None) -> 
     return json.dumps(whole, indent=indent, allow_nan=False)
 
 
-def summary_table(rows: Sequence[Row]) -> Table:
-    """Models side by side: mean over tasks [95 percent interval]."""
+def summary_tables(rows: Sequence[Row], width: int) -> list[Table]:
+    """Models side by side: mean over tasks [95 percent interval].
+
+    What was measured of no model is left out.
+
+    Args:
+        rows: The models.
+        width: Of the terminal; models that do not fit beside the others come in another table.
+    """
+    beside = max((width - _NAMES_WIDTH) // _MODEL_WIDTH, 1)
+    return [_summary_table(rows[k : k + beside]) for k in range(0, len(rows), beside)]
+
+
+def _summary_table(rows: Sequence[Row]) -> Table:
     table = Table(title="mean over tasks [95% interval]")
     table.add_column("metric", no_wrap=True)
     for row in rows:
         table.add_column(row.model_id, overflow="fold")
     for name, (unit, digits) in {**UNITS, **STEPWISE}.items():
         cells = [_cell(*row.mean(name), digits) for row in rows]
-        table.add_row(f"{name} {unit}".strip(), *cells)
+        if set(cells) != {"-"}:
+            table.add_row(f"{name} {unit}".strip(), *cells)
     for name in COUNTS:
-        table.add_row(name, *[_count(row.pooled.get(name, math.nan)) for row in rows])
+        counts = [row.pooled.get(name, math.nan) for row in rows]
+        if not all(map(math.isnan, counts)):
+            table.add_row(name, *map(_count, counts))
     return table
 
 
@@ -183,7 +199,7 @@ def _cell(value: float, low: float, high: float, digits: int) -> str:
 
 
 def _count(value: float) -> str:
-    return "not measured" if math.isnan(value) else f"{value:.4g}"
+    return "-" if math.isnan(value) else f"{value:.4g}"
 
 
 def result_figures(rows: Mapping[str, Row], prefix: str, model: str = "model") -> list[Figure]:

@@ -6,6 +6,7 @@ page never claims what no command has measured. ``make trust`` measures and then
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sole.evals.result import STEPWISE, UNITS
 from sole.run import write_atomically
 
 PREFIX = "trust"
+_WANTED = re.compile(r"calibrate\.wanted(?P<percent>\d+)\.fpr")
 #: Rows of the table: part of the figures' names, and words.
 ROWS = {
     "": "nano, without words", "think": "nano, with words", "from_zero": "nano, from zero only",
@@ -168,7 +170,24 @@ def _calibration(figures: Figures) -> list[str]:
     for name, words, form in CALIBRATE:
         cells = [quote(f"calibrate.{part}{name}", form, figures) for part in ("", "fit.")]
         lines.append(f"| {words} | {cells[0]} | {cells[1]} |")
-    return lines + measured_by(["calibrate.fpr"], figures)
+    return lines + _operating_points(figures) + measured_by(["calibrate.fpr"], figures)
+
+
+def _operating_points(figures: Figures) -> list[str]:
+    """What a threshold for another false-positive rate gives on the test tasks."""
+    places = sorted(
+        (int(found["percent"]), name.removesuffix("fpr"))
+        for name in figures
+        if (found := _WANTED.fullmatch(name))
+    )
+    if not places:
+        return []
+    lines = ["", "| threshold chosen for at most | false positives | successes found |"]
+    lines.append("|---|---|---|")
+    for percent, place in places:
+        cells = [quote(f"{place}{name}", "0%", figures) for name in ("fpr", "recall")]
+        lines.append(f"| {percent} % false positives | {cells[0]} | {cells[1]} |")
+    return lines
 
 
 def _redteam(figures: Figures) -> list[str]:
