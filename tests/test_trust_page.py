@@ -59,8 +59,8 @@ def test_the_red_team_has_a_column_for_each_model_that_was_attacked(recorded):
     ], "sole redteam presets/redteam.toml")  # fmt: skip
     text = page.trust_page(load_figures(recorded))
     assert "| | before hard negatives | the nano that ships |" in text
-    assert "<!--fig:redteam.exploits_per_hour_shipped@high-->45.5<!--/fig-->]" in text
-    last = "<!--fig:redteam.worlds.drawer-open.exploits_shipped-->12.0<!--/fig--> |"
+    assert "<!--fig:redteam.exploits_per_hour_shipped@high-->46<!--/fig-->]" in text
+    last = "<!--fig:redteam.worlds.drawer-open.exploits_shipped-->12<!--/fig--> |"
     assert f"| exploits of worlds/drawer-open | - | {last}" in text
 
 

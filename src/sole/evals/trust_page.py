@@ -59,6 +59,12 @@ TARGETS = {"occlusion": 8, "lookalike": 5, "lookalike_sim": 5, "lighting": 6, "l
 ATTACKED = {
     "before": "before hard negatives", "after": "after", "shipped": "the nano that ships",
 }  # fmt: skip
+#: What is counted of each; the form of a count has no decimals.
+EXPLOITS = (
+    ("exploits_per_100_episodes", "exploits in 100 episodes", "0.0"),
+    ("exploits_per_hour", "exploits per hour of search", "1"), ("n_exploits", "exploits", "1"),
+    ("n_episodes", "episodes", "1"),
+)  # fmt: skip
 CALIBRATE = (
     ("ece_before", "calibration error as the model says", "0.000"),
     ("ece_after", "calibration error, calibrated", "0.000"), ("fpr", "false positives", "0%"),
@@ -191,23 +197,16 @@ def _operating_points(figures: Figures) -> list[str]:
 
 
 def _redteam(figures: Figures) -> list[str]:
-    names = {
-        "exploits_per_100_episodes": "exploits in 100 episodes",
-        "exploits_per_hour": "exploits per hour of search", "n_exploits": "exploits",
-        "n_episodes": "episodes",
-    }  # fmt: skip
     models = {k: v for k, v in ATTACKED.items() if f"redteam.exploits_per_hour_{k}" in figures}
     if not models:
         return []
-    places = {f"redteam.{name}_": words for name, words in names.items()} | {
-        f"redteam.{task}.exploits_": f"exploits of {task.replace('.', '/')}"
-        for model in models
-        for task in _attacked_tasks(figures, model)
-    }
+    rows = [(f"redteam.{name}_", words, form) for name, words, form in EXPLOITS]
+    tasks = dict.fromkeys(task for model in models for task in _attacked_tasks(figures, model))
+    rows += [(f"redteam.{t}.exploits_", f"exploits of {t.replace('.', '/')}", "1") for t in tasks]
     lines = ["## Red team", "", f"| | {' | '.join(models.values())} |"]
     lines.append("|---" * (len(models) + 1) + "|")
-    for place, words in places.items():
-        cells = [quote(f"{place}{model}", "0.0", figures) for model in models]
+    for place, words, form in rows:
+        cells = [quote(f"{place}{model}", form, figures) for model in models]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     lines += [
         "",
