@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 DOCS = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
-QUOTE = re.compile(r"<!--fig:([\w./-]+)-->(.*?)<!--/fig-->", re.DOTALL)
+QUOTE = re.compile(r"<!--fig:([\w./@-]+)-->(.*?)<!--/fig-->", re.DOTALL)
 
 
 def constraints():
