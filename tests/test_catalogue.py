@@ -82,4 +82,4 @@ def test_machines_get_json_for_their_number_of_frames(capsys):
 @pytest.mark.parametrize("argv", [[], ["show"]])
 def test_what_is_not_list_is_refused(argv, capsys):
     assert cli.main(["models", *argv]) == 2
-    assert "sole models list" in capsys.readouterr().err
+    assert "sole models: expected one of list, got" in capsys.readouterr().err
