@@ -229,3 +229,11 @@ def test_the_diagrams_come_as_a_picture_too(calibrated, tmp_path):
     png = tmp_path / "c.png"
     page_of(calibrated, tmp_path, "--worst", "0", "--png", png, n_players=0)
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_says_what_other_thresholds_give(calibrated, tmp_path):
+    page = page_of(calibrated, tmp_path, "--worst", "0", n_players=0)
+    points = json.loads(calibrated.with_suffix(".measured").read_text())["check"]["points"]
+    assert "Other thresholds" in page.text
+    for point in points:
+        assert f"<td>{100 * point['wanted_fpr']:g}%</td><td>{point['threshold']:.4f}" in page.text

@@ -245,7 +245,7 @@ def _points_table(points: Sequence[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for point in points:
         shares = [_cell(point[name], 2) for name in ("fpr", "recall")]
-        table.add_row(f"{point['wanted_fpr']:g}", f"{point['threshold']:.3g}", *shares)
+        table.add_row(f"{point['wanted_fpr']:g}", f"{point['threshold']:.4f}", *shares)
     return table
 
 

@@ -126,7 +126,8 @@ def calibration_page(calibration: Calibration, found: Mapping[str, Any], clips: 
         f"<style>{STYLE}</style><h1>{html.escape(title)}</h1>"
         f'<p class="lead">{html.escape(lead)}</p>'
         f'{numbers(_big(calibration, found))}<div class="two">{diagrams}</div>'
-        f"<h2>Before and after</h2>{_table(found, parts)}{_worst(calibration, clips)}"
+        f"<h2>Before and after</h2>{_table(found, parts)}{_points(found)}"
+        f"{_worst(calibration, clips)}"
         "<footer>The bound holds for episodes like those it was fitted on; on other tasks the "
         "false-positive rate may exceed it. docs/metrics.md says what each number is. Arrow "
         "keys step, space plays.</footer>"
@@ -165,6 +166,20 @@ def _table(found: Mapping[str, Any], parts: Sequence[str]) -> str:
         cells = "".join(_cell(found[part][name], digits) for part in parts)
         rows.append(f"<tr><td>{html.escape(words)}</td>{cells}</tr>")
     return table(["", *(_PARTS[part] for part in parts)], rows)
+
+
+def _points(found: Mapping[str, Any]) -> str:
+    """What a stricter or laxer threshold gives; earlier files of sole calibrate do not say it."""
+    points = found.get("check", {}).get("points", [])
+    if not points:
+        return ""
+    rows = [
+        f"<tr><td>{100 * point['wanted_fpr']:g}%</td><td>{point['threshold']:.4f}</td>"
+        f"{_cell(point['fpr'], 2)}{_cell(point['recall'], 2)}</tr>"
+        for point in points
+    ]
+    heads = ["wanted false positives", "threshold", "failed that pass", "successful that pass"]
+    return f"<h2>Other thresholds</h2>{table(heads, rows)}"
 
 
 def _worst(calibration: Calibration, clips: Clips[Row]) -> str:
