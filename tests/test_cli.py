@@ -1,6 +1,7 @@
 """The command line: fast to start, clear about what it does not know."""
 
 import importlib.util
+import os
 import resource
 import subprocess
 import sys
@@ -104,6 +105,15 @@ def test_a_word_that_is_not_there_is_one_line_that_names_the_others(capsys):
     assert cli.main(["sims", "polish"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "sole sims: expected one of list, sheet, got 'polish': sole sims --help"
+
+
+@pytest.mark.parametrize(("set_by_user", "wanted"), [(None, "1000"), ("7", "7")])
+def test_threads_wait_asleep_unless_the_user_says_otherwise(monkeypatch, set_by_user, wanted):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if set_by_user:
+        monkeypatch.setenv("GOMP_SPINCOUNT", set_by_user)
+    monkeypatch.setattr("sole.doctor.main", lambda _argv: int(os.environ["GOMP_SPINCOUNT"]))
+    assert cli.main(["doctor"]) == int(wanted)
 
 
 @pytest.mark.parametrize(("error", "code"), [(SoleError("no"), 1), (ConfigError("no"), 2)])

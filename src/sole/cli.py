@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         _write(sys.stderr, f"sole: no verb {verb!r}; choose from: {', '.join(VERBS)}")
         return 2
+    # OpenMP's threads wait for each other by spinning; on a machine that does something else too,
+    # that made two threads up to five times slower than one. Must be set before torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         return importlib.import_module(VERBS[verb][0]).main(rest)
     except SoleError as error:
