@@ -89,7 +89,9 @@ def test_every_verb_has_a_help(verb, capsys):
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("verb", ["bench", "check", "data", "fit", "models", "report", "sims"])
+@pytest.mark.parametrize(
+    "verb", ["bench", "check", "data", "eval", "fit", "models", "report", "sims"]
+)
 def test_every_word_behind_a_verb_leads_to_a_function(verb, monkeypatch):
     module = importlib.import_module(cli.VERBS[verb][0])
     found = {}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sole.config import parse_config
+from sole.config import parse_config, run_word
 from sole.console import stderr, stdout
 from sole.data.episode import Episode, EpisodeScore
 from sole.errors import ConfigError
@@ -75,35 +75,12 @@ class QualityConfig(LabelledConfig):
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole eval``; the first word chooses what is evaluated."""
-    verbs: dict[str, Callable[[Sequence[str]], int]] = {
-        "quality": run_quality, "robustness": _robustness, "clips": _clips, "cost": _cost,
+    words = {
+        "quality": f"{__name__}:run_quality", "robustness": "sole.evals.robustness:run_robustness",
+        "clips": "sole.evals.clips:run_clips", "cost": "sole.evals.cost:run_cost",
     }  # fmt: skip
-    if argv and argv[0] in {"-h", "--help"}:
-        sys.stdout.write(
-            f"usage: sole eval {'|'.join(verbs)} [flags]; sole eval WHAT --help shows them\n"
-        )
-        return 0
-    if not argv or argv[0] not in verbs:
-        raise ConfigError(f"expected one of {', '.join(verbs)}, got {' '.join(argv[:1])!r}")
-    return verbs[argv[0]](argv[1:])
-
-
-def _robustness(argv: Sequence[str]) -> int:
-    from sole.evals.robustness import run_robustness
-
-    return run_robustness(argv)
-
-
-def _clips(argv: Sequence[str]) -> int:
-    from sole.evals.clips import run_clips
-
-    return run_clips(argv)
-
-
-def _cost(argv: Sequence[str]) -> int:
-    from sole.evals.cost import run_cost
-
-    return run_cost(argv)
+    usage = f"usage: sole eval {'|'.join(words)} [flags]; sole eval WHAT --help shows them\n"
+    return run_word(argv, words, "sole eval", usage)
 
 
 def run_quality(argv: Sequence[str]) -> int:
