@@ -191,6 +191,11 @@ def test_a_run_through_the_frozen_eye_trains_on_scaled_vectors(tmp_path):
     folder = tmp_path / "checkpoints" / "step_00000012"
     with np.load(folder / "scaling.npz") as arrays:
         assert len(arrays["mean"]) == 2 * 112 + 2
+    data = tmp_path / "data.json"
+    was = json.loads(data.read_text())["eye"]
+    data.write_text(data.read_text().replace(was, "eye-0123456789"))
+    with pytest.raises(ConfigError, match=f"eye-0123456789, and nano's is now {was}"):
+        train(config(tmp_path, **settings), envs=envs(kind=BigLeak), model=PixelJudge(0.0))
 
 
 def test_seconds_of_a_run_are_split_into_its_parts(tmp_path):

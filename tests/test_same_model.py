@@ -32,7 +32,7 @@ def test_a_begun_folder_must_say_which_model_judged_it(tmp_path, text):
     (tmp_path / "config.json").write_text("{}")
     if text is not None:
         (tmp_path / "data.json").write_text(text)
-    with pytest.raises(DataError, match="which reward model judged"):
+    with pytest.raises(DataError, match="which reward model"):
         check_model(tmp_path, "nano-1")
 
 

@@ -120,8 +120,8 @@ def stored_model(folder: Path, *, file: str = "data.json", key: str = "reward_mo
         return str(json.loads((folder / file).read_text())[key])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{folder / file}: does not say which reward model judged this run ({error!r}); "
-            "delete the run, or choose another folder"
+            f"{folder / file}: does not say which {key.replace('_', ' ')} this run was begun with "
+            f"({error!r}); delete the run, or choose another folder"
         ) from error
 
 

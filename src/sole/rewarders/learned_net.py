@@ -9,6 +9,7 @@ an episode may have any length and a session keeps one vector.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -117,6 +118,14 @@ class FrozenEye(nn.Module):
         parts = torch.from_numpy(tiles).to(device).split(max_batch)
         maps = [nn.functional.adaptive_avg_pool2d(self.encoder(p), self.grid) for p in parts]
         return torch.cat(maps).flatten(1).clone()
+
+    def digest(self) -> str:
+        """Ten hex digits that tell these weights and this grid from any other."""
+        told = hashlib.sha256(str(self.grid).encode())
+        for name, part in sorted(self.state_dict().items()):
+            told.update(name.encode())
+            told.update(part.cpu().numpy().tobytes())
+        return told.hexdigest()[:10]
 
 
 def make_eye(source: Eye, grid: int) -> FrozenEye:

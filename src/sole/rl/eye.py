@@ -6,6 +6,7 @@ The policy then learns from vectors, for which a CPU is enough.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gymnasium.spaces import Box, Dict, Space
 
 from sole.errors import ConfigError
 from sole.rl.envs import Observation
+from sole.run import stored_model
 
 
 class EyeView:
@@ -33,6 +35,7 @@ class EyeView:
         if not isinstance(space, Dict):
             raise ConfigError(f"observation eye: expected pictures, got {space}")
         self._eye = make_eye("nano", grid)
+        self.eye_id = f"eye-{self._eye.digest()}"
         self._views = sorted(k for k, v in space.spaces.items() if len(v.shape or ()) == 3)
         self._vectors = sorted(set(space.spaces) - set(self._views))
         size = len(self([_example(space)])[0])
@@ -46,6 +49,20 @@ class EyeView:
             np.concatenate([row, *(o[name].ravel() for name in self._vectors)]).astype(np.float32)
             for row, o in zip(features, observations, strict=True)
         ]
+
+    def check_same(self, folder: Path) -> None:
+        """Refuse to go on with a policy that saw through another eye: new weights, new numbers.
+
+        Raises:
+            ConfigError: If the run in ``folder`` was begun with another eye.
+            DataError: If it does not say with which.
+        """
+        was = stored_model(folder, key="eye")
+        if was not in (None, self.eye_id):
+            raise ConfigError(
+                f"run {folder}: its policy saw through {was}, and nano's is now {self.eye_id}; "
+                "choose another folder"
+            )
 
 
 def _example(space: Dict) -> dict[str, np.ndarray]:

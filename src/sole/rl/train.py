@@ -116,10 +116,13 @@ class _Training:
         _check_continued(config)
         check_model(config.run_dir, self.judge.model.model_id)
         self.judged_success_at = success_at(self.judge.model, config.judged_success_at)
+        if self.see:
+            self.see.check_same(config.run_dir)
         self.run_ = Run(
             config.run_dir, config,
             {"env": config.env, "reward_model": self.judge.model.model_id,
-             "judged_success_at": self.judged_success_at},
+             "judged_success_at": self.judged_success_at,
+             **({"eye": self.see.eye_id} if self.see else {})},
         )  # fmt: skip
         self.clock = Clock()
         self.n_calls = 0
