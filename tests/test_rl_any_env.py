@@ -7,7 +7,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from fake_env import Poison, PoisonInfo
+from fake_env import PointEnv, Poison, PoisonInfo
 from gymnasium.spaces import Box, Dict, Discrete
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -175,6 +175,7 @@ def test_the_command_trains_on_a_factory_and_says_what_was_judged(tmp_path, caps
         ("test_rl_any_env:their_env", {"task": "x", "views": "front=image"}, "no time limit"),
         ("fake_env:PointEnv", {"views": "front=image"}, "its own views"),
         ("builtins:int", {}, "expected an environment"),
+        ("json:dumps", {}, "can be called without arguments"),
         ("test_rl_any_env:VIEWS", {}, "expected a function, got a dict"),
         (":their_env", {}, "expected package.module:function"),
         (".test_rl_any_env:their_env", {}, "expected package.module:function"),
@@ -191,6 +192,21 @@ def test_actions_that_are_no_bounded_box_are_refused():
     env.action_space = Discrete(3)
     with pytest.raises(ConfigError, match="bounded Box"):
         task(env)
+
+
+def test_a_task_of_our_kind_with_other_bounds_of_its_actions_is_refused(tmp_path):
+    env = PointEnv()
+    env.action_space = Box(-2.0, 2.0, (2,), np.float32)
+    config = RlConfig(env="wide", run_dir=tmp_path, n_envs=1)
+    with pytest.raises(ConfigError, match=r"expected actions in \[-1, 1\]"):
+        rl.train(config, envs=[env], model=Constant(0.0))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    config = RlConfig(env="point", run_dir=tmp_path / "file" / "run", n_envs=1)
+    with pytest.raises(ConfigError, match="cannot be made"):
+        rl.train(config, envs=[PointEnv()], model=Constant(0.0))
 
 
 def test_an_env_without_truth_has_no_oracle(tmp_path):

@@ -223,6 +223,40 @@ def test_a_run_without_minutes_left_still_chooses_its_policy(tmp_path, monkeypat
     assert bool(begun) == goes_on
 
 
+def test_a_run_without_minutes_left_does_not_pass_for_one_with_other_settings(tmp_path):
+    run = plan.plan_runs(bench(tmp_path, max_minutes=0.001))[0]
+    finish(run)
+    plan.write_plan(run.model_copy(update={"gamma": 0.5}))
+    with pytest.raises(ConfigError, match=r"gamma \(was 0.95, now 0.5\)"):
+        worker.main(run.run_dir)
+    assert plan.finished_as(run) is not None
+
+
+def test_fewer_minutes_than_a_run_has_had_are_refused(tmp_path):
+    run = plan.plan_runs(bench(tmp_path, max_minutes=60.0))[0]
+    finish(run)
+    plan.write_plan(run)
+    spent = plan.minutes_spent(run.run_dir)
+    plan.check_budget([run, *plan.plan_runs(bench(tmp_path, max_minutes=spent + 1))])
+    with pytest.raises(ConfigError, match="max_minutes is now 30"):
+        plan.check_budget(plan.plan_runs(bench(tmp_path, max_minutes=30.0)))
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    run = plan.plan_runs(bench(tmp_path))[0]
+    finish(run)
+    (run.run_dir / plan.RESULT_FILE).write_text('{"config": {"no_such_setting": 1}}')
+    with pytest.raises(DataError, match="delete the file"):
+        plan.finished_as(run)
+
+
+def test_reward_models_beside_the_first_one_may_have_fewer_seeds(tmp_path):
+    few = plan.plan_runs(bench(tmp_path, seeds=3, other_seeds=1, rewards=("nano", "oracle")))
+    assert Counter(r.reward for r in few) == {"nano": 6, "oracle": 2}
+    assert {r.seed for r in few if r.reward == "oracle"} == {0}
+    assert set(few) < set(plan.plan_runs(bench(tmp_path, seeds=3, rewards=("nano", "oracle"))))
+
+
 def test_outcome_counts_training_minutes_without_evaluations(tmp_path):
     run = plan.plan_runs(bench(tmp_path))[0]
     finish(run, evals=((4, 0.1, 0.2), (8, 0.6, 0.9)))

@@ -168,6 +168,13 @@ def test_pictures_that_are_too_small_for_the_eye_are_refused(tmp_path):
         train(config(tmp_path, **{**DRQ, "picture_px": 16}), envs=envs(), model=Constant(0.0))
 
 
+@pytest.mark.parametrize("algorithm", ["sac", "ppo"])
+def test_pictures_that_are_too_small_for_sb3_are_refused(tmp_path, algorithm):
+    settings = {"algorithm": algorithm, "observation": "pixels", "picture_px": 35}
+    with pytest.raises(ConfigError, match="36 px or more, got 35"):
+        train(config(tmp_path, **settings), envs=envs(), model=Constant(0.0))
+
+
 def test_the_policy_sees_smaller_pictures_than_the_film_has():
     env = AgentEnv(BigPoint(), "pixels", picture_px=12)
     seen, _ = env.reset(seed=0)

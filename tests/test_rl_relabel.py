@@ -6,6 +6,7 @@ from fake_env import LeakyEnv, PointEnv
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from sole.errors import ConfigError
 from sole.rewarders.controls import Constant, Ramp
 from sole.rl.envs import FINISHED, AgentEnv, TruthRecorder, pictured_moments
 from sole.rl.judge import Judge
@@ -126,6 +127,13 @@ def test_a_dropped_episode_leaves_no_transition():
     held = buffer(lambda episodes: [None])
     feed(held, [True])
     assert (held.size(), held.n_held) == (0, 0)
+
+
+def test_learning_before_the_first_judged_episode_is_refused_with_advice():
+    held = buffer(lambda episodes: [None])
+    feed(held, [True])
+    with pytest.raises(ConfigError, match="learning_starts"):
+        held.sample(8)
 
 
 def test_a_wrong_number_of_rewards_is_refused():

@@ -35,12 +35,14 @@ def run_rl(argv: Sequence[str]) -> int:
     """Run what is missing, compare what is there; 1 when a run failed."""
     config = parse_config(RlBenchConfig, argv, "sole bench rl")
     # Imported only now: the comparison needs numpy and pyarrow, its plots matplotlib.
-    from sole.bench.plan import finished_as, plan_runs
+    from sole.bench.plan import check_budget, finished_as, plan_runs
     from sole.bench.weights import check_models
 
     runs = plan_runs(config)
     _make_folder(config.out)
     check_models(runs)
+    if config.run:
+        check_budget(runs)
     failed = _run_missing(config) if config.run else 0
     if config.run:
         check_models(runs)  # the weights may have been replaced meanwhile

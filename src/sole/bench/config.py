@@ -27,6 +27,8 @@ class RlBenchConfig(Config):
     oracle among them a verdict can tell a weak reward from a hard task."""
     seeds: int = Field(3, gt=0)
     """Seeds of each task and reward model."""
+    other_seeds: int | None = Field(None, gt=0)
+    """Seeds of the reward models after the first one; without it as many as the first has."""
     first_seed: int = Field(0, ge=0)
     """The smallest of them."""
     jobs: int = Field(1, gt=0)

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from pydantic import ValidationError
 
 from sole.bench.config import RlBenchConfig
-from sole.errors import ConfigError
+from sole.errors import ConfigError, DataError
 from sole.rl.config import RlConfig
 from sole.run import write_atomically
 
@@ -36,12 +36,13 @@ def plan_runs(config: RlBenchConfig) -> list[RlConfig]:
     for names, what in ((config.tasks, "tasks"), (config.rewards, "rewards")):
         if len({_folder_name(name) for name in names}) < len(names):
             raise ConfigError(f"{what}: two of {', '.join(names)} are the same or share a folder")
-    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    others = config.seeds if config.other_seeds is None else config.other_seeds
     return [
-        _plan(config, task, reward, seed)
-        for seed in seeds
+        _plan(config, task, reward, config.first_seed + number)
+        for number in range(max(config.seeds, others))
         for task in config.tasks
         for reward in config.rewards
+        if number < (config.seeds if reward == config.rewards[0] else others)
     ]
 
 
@@ -76,13 +77,23 @@ def write_plan(run: RlConfig) -> None:
 
 
 def finished_as(run: RlConfig) -> Finished | None:
-    """The result of a run that was finished with these very settings, or None."""
+    """The result of a run that was finished with these very settings, or None.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
     path = run.run_dir / RESULT_FILE
     if not path.exists():
         return None
-    found: Finished = json.loads(path.read_text())
-    # A run of an older version had none of the newer settings, so it had their defaults.
-    settings = RlConfig.model_validate(found["config"])
+    try:
+        found: Finished = json.loads(path.read_text())
+        # A run of an older version had none of the newer settings, so it had their defaults.
+        settings = RlConfig.model_validate(found["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: is damaged, or of another version ({type(error).__name__}); delete the file "
+            "to finish the run again from its last checkpoint"
+        ) from error
     return found if _compared(settings) == _compared(run) else None
 
 
@@ -94,6 +105,25 @@ def _compared(run: RlConfig) -> dict[str, Any]:
 def unfinished(runs: Sequence[RlConfig]) -> list[RlConfig]:
     """Those that have yet to be run, or to be run to their end."""
     return [run for run in runs if finished_as(run) is None]
+
+
+def check_budget(runs: Sequence[RlConfig]) -> None:
+    """Refuse fewer minutes than a run has had: its result would pass for one of the small budget.
+
+    Raises:
+        ConfigError: If a run has had more.
+    """
+    for run in runs:
+        path, most = run.run_dir / PLAN_FILE, run.max_minutes
+        if most is None or not path.exists():
+            continue
+        had = json.loads(path.read_text())["max_minutes"]
+        if (had is None or had > most) and minutes_spent(run.run_dir) > most:
+            raise ConfigError(
+                f"{run.run_dir}: has trained for {minutes_spent(run.run_dir):.1f} minutes already, "
+                f"and max_minutes is now {most:g}; give at least as much as before, or another "
+                "--out"
+            )
 
 
 def minutes_spent(run_dir: Path) -> float:

@@ -35,6 +35,7 @@ def main(folder: Path) -> int:
 def _continue(config: RlConfig) -> dict[str, Any]:
     if config.max_minutes is None:
         return _train(config)
+    _check_settings(config)
     left = config.max_minutes - minutes_spent(config.run_dir)
     done = last_evaluation(config.run_dir)
     if left <= 0 and done is not None and _is_final(config, done):
@@ -45,6 +46,17 @@ def _continue(config: RlConfig) -> dict[str, Any]:
 def _is_final(config: RlConfig, evaluation: dict[str, Any]) -> bool:
     """Whether it is of the policy that is kept; the best judged one is chosen at the very end."""
     return config.keep == "last" or "chosen_episode" in evaluation
+
+
+def _check_settings(config: RlConfig) -> None:
+    """Training refuses other settings than the run began with; without minutes left none follows.
+
+    Raises:
+        ConfigError: If they differ.
+    """
+    from sole.rl.train import check_continued
+
+    check_continued(config)
 
 
 def _train(config: RlConfig) -> dict[str, Any]:

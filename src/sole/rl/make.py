@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict
 
 from sole.errors import ConfigError
 from sole.rewarders.base import RewardModel
@@ -18,6 +20,10 @@ from sole.sims.base import TaskEnv
 
 if TYPE_CHECKING:
     from sole.rl.drqv2 import DrqAgent
+
+
+#: SB3's own network for pictures cannot make anything of smaller ones.
+_SMALLEST_PX = 36
 
 
 def make_envs(config: RlConfig) -> list[TaskEnv]:
@@ -47,7 +53,14 @@ def make_model(config: RlConfig) -> RewardModel:
 def make_agent(
     config: RlConfig, space: gymnasium.Space[Any], env: TaskEnv
 ) -> SacAgent | PpoAgent | DrqAgent:
-    """The algorithm that ``config`` names."""
+    """The algorithm that ``config`` names.
+
+    Raises:
+        ConfigError: If it cannot act in this environment, or see its pictures.
+    """
+    _check_actions(env)
+    if config.algorithm != "drqv2":
+        _check_pictures(space)
     learning_rate = falling(config.learning_rate, config.learning_rate_end)
     if config.algorithm == "ppo":
         return PpoAgent(
@@ -72,3 +85,21 @@ def make_agent(
         settings={"gamma": config.gamma, "batch_size": config.batch_size, "tau": config.tau,
                   "ent_coef": f"auto_{config.entropy_start:g}"},
     )  # fmt: skip
+
+
+def _check_actions(env: TaskEnv) -> None:
+    """Random actions are drawn from [-1, 1], and the replay buffer holds what was carried out."""
+    space = env.action_space
+    fits = isinstance(space, Box) and bool(np.all(space.low == -1) and np.all(space.high == 1))
+    if not fits:
+        raise ConfigError(f"{env.env_name}: expected actions in [-1, 1], got {space}")
+
+
+def _check_pictures(space: gymnasium.Space[Any]) -> None:
+    parts = space.spaces.values() if isinstance(space, Dict) else ()
+    sides = [min((part.shape or ())[1:]) for part in parts if len(part.shape or ()) == 3]
+    if sides and min(sides) < _SMALLEST_PX:
+        raise ConfigError(
+            f"observation pixels: expected pictures of {_SMALLEST_PX} px or more, got "
+            f"{min(sides)} px; take a larger --picture-px, --observation state or --algorithm drqv2"
+        )

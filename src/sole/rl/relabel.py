@@ -21,6 +21,7 @@ import numpy as np
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 
 from sole.data.episode import Episode
+from sole.errors import ConfigError
 from sole.rl.envs import FINISHED, Observation
 
 #: Finished episodes -> the reward of each decision, or None for an episode not to be learned from.
@@ -96,6 +97,19 @@ class RelabelledBuffer(ReplayBuffer):
         ended_envs = [k for k in range(len(self._held)) if done[k]]
         if ended_envs:
             self._release(ended_envs, infos)
+
+    def sample(self, batch_size: int, env: Any = None) -> Any:
+        """Draw transitions of judged episodes.
+
+        Raises:
+            ConfigError: If no episode was judged and kept yet.
+        """
+        if not self.size():
+            raise ConfigError(
+                "relabelled buffer: nothing to learn from, because no episode has been judged and "
+                "kept yet; take learning_starts of at least one episode of every env"
+            )
+        return super().sample(batch_size, env)
 
     def add_episode(
         self,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,4 +71,16 @@ def _factory(name: str) -> Any:
         raise ConfigError(f"env {name}: {module} has no {attribute!r}") from error
     if not callable(made):
         raise ConfigError(f"env {name}: expected a function, got a {type(made).__name__}")
+    if not _needs_nothing(made):
+        raise ConfigError(f"env {name}: expected a function that can be called without arguments")
     return made
+
+
+def _needs_nothing(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:  # some built-in ones do not say
+        return True
+    return True

@@ -113,7 +113,8 @@ class _Training:
         space = observation_space(envs[0], self._kind, self._picture_px)
         self.see = EyeView(space, config.eye_grid) if config.observation == "eye" else None
         self.agent = make_agent(config, self.see.space if self.see else space, envs[0])
-        _check_continued(config)
+        _make_folder(config.run_dir)
+        check_continued(config)
         check_model(config.run_dir, self.judge.model.model_id)
         self.judged_success_at = success_at(self.judge.model, config.judged_success_at)
         if self.see:
@@ -346,10 +347,22 @@ class _Training:
         return self.agent.act(observations, deterministic=self.config.eval_deterministic)
 
 
-def _check_continued(config: RlConfig) -> None:
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"run {folder}: cannot be made ({error.strerror}); choose another --run-dir"
+        ) from error
+
+
+def check_continued(config: RlConfig) -> None:
     """Refuse to continue a run with settings that would make it another run.
 
     A setting that did not exist when the run was begun had its default.
+
+    Raises:
+        ConfigError: If a setting differs from what the run was begun with.
     """
     path = config.run_dir / "config.json"
     if not path.exists():
