@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from fake_env import LeakyEnv, PointEnv
@@ -273,6 +274,25 @@ def test_the_agents_side_touches_neither_reward_nor_info():
     assert all(len(e.decisions) == 10 for e in episodes)
 
 
+class LyingEnv(PointEnv):
+    """The same world with another truth, drawn from no generator that a run draws from."""
+
+    def truth(self):
+        self.n_asked = getattr(self, "n_asked", 0) + 1
+        return float(37 * self.n_asked % 100), self.n_asked % 3 == 0, super().truth()[2]
+
+
+def test_whatever_the_simulator_says_is_true_the_same_is_refined(tmp_path):
+    learned, found = [], []
+    for kind in (PointEnv, LyingEnv):
+        run = config(tmp_path / kind.__name__)
+        found.append(refine(run, "fake/point", 0, [kind() for _ in range(4)], Nearness(0.0)))
+        learned.append((last_checkpoint(run.out) / "policy.safetensors").read_bytes())
+    assert learned[0] == learned[1]
+    assert found[0].ended_early == found[1].ended_early > 0
+    assert found[0].false_endings != found[1].false_endings
+
+
 def lines(folder):
     path = folder / "runs" / "fake.point" / "seed0" / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -371,6 +391,9 @@ def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypat
     assert command.main([*more, "--reward", "oracle", "--json", *flags]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["summary"]["n_runs"] == len(said["runs"]) == 1
+    rows = pq.read_table(tmp_path / "out" / "outcomes.parquet").to_pylist()
+    assert [row["before"] for row in rows] == said["runs"][0]["before"]
+    assert [row["after"] for row in rows] == said["runs"][0]["after"]
     names = {entry["name"] for entry in json.loads(figures.read_text())}
     assert {"refine.before", "refine.after", "refine.p_value"} <= names
 

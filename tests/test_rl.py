@@ -79,6 +79,28 @@ def test_poisoned_env_does_raise_when_touched():
             use()
 
 
+class LyingEnv(PointEnv):
+    """The same world with another truth; drawn from no generator that a run draws from."""
+
+    def truth(self):
+        self.n_asked = getattr(self, "n_asked", 0) + 1
+        return float(37 * self.n_asked % 100), self.n_asked % 3 == 0, super().truth()[2]
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "ppo"])
+def test_whatever_the_simulator_says_is_true_the_same_is_learned_and_kept(tmp_path, algorithm):
+    settings = {"algorithm": algorithm, "keep": "judged", "random_episodes": 4}
+    learned, true = [], []
+    for kind in (PointEnv, LyingEnv):
+        run = config(tmp_path / kind.__name__, **settings)
+        last = train(run, envs=[kind() for _ in range(4)], model=PixelJudge(0.0))
+        weights = run.run_dir / "checkpoints" / "step_00000016" / "policy.safetensors"
+        learned.append((weights.read_bytes(), last["chosen_episode"], last["judged_success"]))
+        true.append(last["true_progress_final"])
+    assert learned[0] == learned[1]
+    assert true[0] != true[1]
+
+
 def test_rewards_are_the_judged_level_at_the_next_moment():
     rollouts = roll_out([PointEnv()], [3], lambda o: np.ones((len(o), 2)), every=1)
     judgement = Judge(Oracle(), psi=2.0, privileged=True)(rollouts)[0]

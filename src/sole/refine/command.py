@@ -9,18 +9,27 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from rich.table import Table
 
 from sole.config import parse_config
 from sole.console import progress_bar, stdout
 from sole.evals.figures import Figure, record_figures
-from sole.evals.output import make_room
+from sole.evals.output import make_room, write_table
 from sole.refine.config import RefineConfig
 from sole.refine.paired import sign_flip_p_value
 from sole.refine.run import Refined, refine
 from sole.rewarders.load import load_reward_model
 from sole.rl.tasks import make_task
 from sole.run import write_atomically
+
+_OUTCOMES = pa.schema(
+    [
+        ("task", pa.string()), ("seed", pa.int64()), ("reward", pa.string()),
+        ("variant", pa.string()), ("layout", pa.int64()), ("before", pa.bool_()),
+        ("after", pa.bool_()),
+    ]
+)  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     summary = summarise(refined)
     text = json.dumps({"summary": summary, "runs": [asdict(r) for r in refined]}, indent=1)
     write_atomically(config.out / "result.json", text + "\n")
+    write_outcomes(config, refined)
     if config.print_json:
         sys.stdout.write(text + "\n")
     else:
@@ -60,6 +70,21 @@ def run_all(config: RefineConfig) -> list[Refined]:
                 refined.append(refine(config, task, seed, envs, model))
                 advance(1)
     return refined
+
+
+def write_outcomes(config: RefineConfig, refined: Sequence[Refined]) -> None:
+    """Write outcomes.parquet: true success of clone and refined policy on every layout.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    rows = [
+        {"task": r.task, "seed": r.seed, "reward": config.reward, "variant": config.variant,
+         "layout": layout, "before": before, "after": after}
+        for r in refined
+        for layout, (before, after) in enumerate(zip(r.before, r.after, strict=True))
+    ]  # fmt: skip
+    write_table(config.out / "outcomes.parquet", rows, _OUTCOMES)
 
 
 def summarise(refined: Sequence[Refined]) -> dict[str, Any]:
