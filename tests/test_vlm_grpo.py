@@ -18,7 +18,14 @@ from sole.models.hf.network import Network
 from sole.train.rlvr import main
 from sole.train.verify import Known, RewardWeights, judge_reply
 from sole.train.vlm_config import VlmRlvrConfig
-from sole.train.vlm_grpo import arguments, replies, reward_functions, train, uses_vllm
+from sole.train.vlm_grpo import (
+    arguments,
+    replies,
+    reward_functions,
+    rounds_done,
+    train,
+    uses_vllm,
+)
 
 PRESETS = Path(__file__).parents[1] / "presets"
 
@@ -92,12 +99,13 @@ def test_a_continued_run_ends_like_an_unbroken_one(folder, data, tmp_path):
     words = ["--model", str(folder), "--data", str(data), "--geometry", "nano", "--device", "cpu",
              "--prompts-per-step", "2", "--group-size", "2", "--max-new-tokens", "5",
              "--checkpoint-every", "1", "--learning-rate", "1e-3", "--lora-rank", "2",
-             "--steps", "4"]  # fmt: skip
+             "--steps", "4", "--updates-per-step", "2"]  # fmt: skip
     assert main([*words, "--run-dir", str(whole)]) == 0
     assert main([*words, "--run-dir", str(broken)]) == 0
-    _cut_off(broken, 3)
+    _cut_off(broken, 6)
     assert main([*words, "--run-dir", str(broken)]) == 0
     assert _rewards(broken) == _rewards(whole)
+    assert (broken / "completions.jsonl").read_text() == (whole / "completions.jsonl").read_text()
     one, two = (load_file(run / "model" / "model.safetensors") for run in (whole, broken))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -111,7 +119,7 @@ def _cut_off(run: Path, step: int) -> None:
 
 def _rewards(run: Path) -> list:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [(line["step"], line["reward"], line["loss"], line["kl"]) for line in lines]
+    return [(line["step"], line.get("reward"), line["loss"], line["kl"]) for line in lines]
 
 
 def test_replies_of_one_round_make_equal_parts(tmp_path):
@@ -119,6 +127,32 @@ def test_replies_of_one_round_make_equal_parts(tmp_path):
     assert (made.gradient_accumulation_steps, made.steps_per_generation) == (2, 2)
     with pytest.raises(ConfigError, match="prompts_per_step x group_size"):
         arguments(config("m", "d", tmp_path, device_batch=3), n_devices=1)
+
+
+def test_replies_are_logged_by_rounds_and_checkpoints_named_by_steps(tmp_path):
+    twice = config("m", "d", tmp_path, updates_per_step=2)
+    assert rounds_done(twice, Path("checkpoint-6")) == 3
+    assert rounds_done(twice, None) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "/no/such/folder"}, "model /no/such/folder"),
+        ({"device_batch": 3}, "multiple of 3"),
+        ({"vllm": "yes"}, "not installed"),
+    ],
+)
+def test_a_wrong_setting_is_noticed_before_the_data_are_read(
+    folder, data, tmp_path, monkeypatch, changes, said
+):
+    def never(*_):
+        raise AssertionError("the data were read")
+
+    monkeypatch.setattr("sole.train.vlm_sft.read_episodes", never)
+    asked = config(folder, data, tmp_path / "run").model_copy(update=changes)
+    with pytest.raises(ConfigError, match=said):
+        train(asked)
 
 
 def test_the_reference_is_of_the_revision_that_is_trained(tmp_path):

@@ -26,7 +26,7 @@ from sole.train.examples import ExampleSettings
 from sole.train.vlm_collate import IGNORED, Collator, count_features, layouts
 from sole.train.vlm_config import VlmSftConfig, asked_model
 from sole.train.vlm_examples import VlmExamples
-from sole.train.vlm_model import newest_checkpoint
+from sole.train.vlm_model import check_devices, newest_checkpoint
 from sole.train.vlm_sft import RunLog, train
 
 MAKERS = {
@@ -271,6 +271,39 @@ def test_parts_that_cannot_be_equal_are_refused(folders, data, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "/no/such/folder"}, "model /no/such/folder"),
+        ({"weights": (1.0, 2.0)}, "expected 1 numbers"),
+        ({"lora_rank": 2, "train_vision": False}, "--lora-target"),
+        ({"lora_rank": 2, "lora_target": ".*q_porj"}, "fits the whole name of no layer"),
+        ({"lora_rank": 2, "lora_target": "("}, "no pattern"),
+    ],
+)
+def test_a_wrong_setting_is_noticed_before_the_data_are_read(
+    folders, data, tmp_path, monkeypatch, changes, said
+):
+    monkeypatch.setattr("sole.train.vlm_sft.read_episodes", _never)
+    asked = config(folders["qwen3"], data, tmp_path / "run").model_copy(update=changes)
+    with pytest.raises(ConfigError, match=said):
+        train(asked)
+
+
+def _never(*_, **__):
+    raise AssertionError("the data were read")
+
+
+def test_one_process_beside_several_gpus_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    asked = config("m", "d", tmp_path, device="auto")
+    with pytest.raises(ConfigError, match="accelerate launch"):
+        check_devices(asked, 1)
+    check_devices(asked, 2)
+    check_devices(asked.model_copy(update={"device": "cpu"}), 1)
+
+
+@pytest.mark.parametrize(
     ("family", "module", "said"),
     [
         ("smolvlm", "smolvlm.processing_smolvlm.num2words", r"a smolvlm.*pip install num2words"),
@@ -296,6 +329,20 @@ def test_the_model_is_found_among_flags_and_in_a_preset(tmp_path):
     assert asked_model([str(preset), "--steps", "2"]) == "org/name"
     assert asked_model([str(preset), "--model=b/c"]) == "b/c"
     assert asked_model([]) == "nano"
+
+
+def test_the_folder_of_a_nano_is_no_other_model(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "sole_nano"}')
+    with pytest.raises(ConfigError, match="--init"):
+        asked_model(["--model", str(tmp_path)])
+
+
+def test_the_launch_file_has_only_settings_that_accelerate_knows():
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(PRESETS / "accelerate-fsdp.yaml"))
+    assert found.num_processes == 8
+    assert found.fsdp_config["fsdp_version"] == 2
 
 
 def test_the_preset_has_the_published_figures():

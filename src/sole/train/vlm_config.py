@@ -9,6 +9,9 @@ from typing import Literal
 from pydantic import Field
 
 from sole.config import Config, load_preset
+from sole.errors import ConfigError
+from sole.models.hf.names import model_type
+from sole.models.opening import NANO_TYPE
 from sole.train.verify import RewardWeights
 
 NANO_NAME = "nano"
@@ -143,12 +146,24 @@ class VlmRlvrConfig(VlmConfig):
 def asked_model(argv: Sequence[str]) -> str:
     """The model that flags or a preset name, before it is known whose flags the others are.
 
+    Raises:
+        ConfigError: If it is the folder of a nano, which is trained on by --init.
+
     Example:
         >>> asked_model(["--data", "d", "--model", "Qwen/Qwen3-VL-2B-Instruct"])
         'Qwen/Qwen3-VL-2B-Instruct'
         >>> asked_model(["--steps", "3"])
         'nano'
     """
+    model = _named(argv)
+    folder = Path(model)
+    found = model != NANO_NAME and (folder / "config.json").is_file()
+    if found and model_type(folder) == NANO_TYPE:
+        raise ConfigError(f"model {model}: is a nano; go on from it with --init {model}")
+    return model
+
+
+def _named(argv: Sequence[str]) -> str:
     for place, word in enumerate(argv):
         if word.startswith("--model="):
             return word.removeprefix("--model=")

@@ -36,6 +36,7 @@ from sole.train.vlm_examples import VlmExamples
 from sole.train.vlm_model import (
     accumulation,
     adapters,
+    check_devices,
     common_arguments,
     on_gpu,
     open_network,
@@ -68,16 +69,17 @@ def train(config: VlmRlvrConfig) -> Path:
     check_run_dir(config.run_dir, config, "sole rlvr", FREE)
     refuse_held_out_data(config.data)
     state = PartialState(cpu=config.device == "cpu")
+    check_devices(config, state.num_processes)
+    asked = arguments(config, state.num_processes)
+    network = open_network(config)  # before the data: they take longer than to notice a wrong name
     examples, n_moments, kept_px = load_examples(config, think_share=0.0, question_share=0.0)
-    network = open_network(config)
     make_collator(config, network, examples, kept_px)([{"index": 0}])  # checks tokens and features
     run, checkpoint = begin_together(config, {"n_moments": n_moments, "steps": config.steps})
-    shown_from = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    log = CompletionLog(run.folder, shown_from) if run is not None else None
+    log = CompletionLog(run.folder, rounds_done(config, checkpoint)) if run is not None else None
     trainer = _trainer_class()(
         model=network.model,
         reward_funcs=reward_functions(network, config.reward_weights()),
-        args=arguments(config, state.num_processes),
+        args=asked,
         train_dataset=questions(examples, config.steps * config.prompts_per_step),
         processing_class=network.processor,
         peft_config=adapters(config),
@@ -87,6 +89,12 @@ def train(config: VlmRlvrConfig) -> Path:
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return write_out(config, trainer, network)
+
+
+def rounds_done(config: VlmRlvrConfig, checkpoint: Path | None) -> int:
+    """Rounds of replies before a checkpoint, which is called by its optimiser steps."""
+    steps = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    return steps // config.updates_per_step
 
 
 def arguments(config: VlmRlvrConfig, n_devices: int) -> Any:

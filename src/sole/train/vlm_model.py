@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,21 @@ def open_network(config: VlmConfig) -> Network:
     """The model on the CPU, in the precision to train in; the trainer moves it.
 
     Raises:
-        ConfigError: If there is no such model.
+        ConfigError: If there is no such model, or no such layer for adapters.
         ModelError: If it cannot be loaded, or lacks a package.
     """
+    if config.lora_rank and not config.train_vision:
+        raise ConfigError(
+            "train_vision: with adapters, --lora-target says which layers get one; leave it on"
+        )
     adapters_on_gpu = config.lora_rank > 0 and on_gpu(config)
     auto = "bfloat16" if adapters_on_gpu else "float32"
     dtype = auto if config.dtype == "auto" else config.dtype
     opened = open_model(config.model, config.revision, "cpu", dtype)
-    if not config.train_vision and not config.lora_rank:
+    if not config.train_vision:
         _freeze_vision(opened.model)
+    if config.lora_rank:
+        _check_target(config, opened.model)
     return Network(opened, config.model)
 
 
@@ -53,6 +60,22 @@ def _freeze_vision(model: Any) -> None:
         )
     for part in parts:
         part.requires_grad_(False)
+
+
+def _check_target(config: VlmConfig, model: Any) -> None:
+    """Refuse a pattern that no layer has; peft would notice it after the data were read."""
+    if config.lora_target == "all-linear":
+        return
+    try:
+        wanted = re.compile(config.lora_target)
+    except re.error as error:
+        raise ConfigError(f"lora_target {config.lora_target}: no pattern ({error})") from error
+    names = [name for name, _ in model.named_modules() if name]
+    if not any(wanted.fullmatch(name) for name in names):
+        raise ConfigError(
+            f"lora_target {config.lora_target}: fits the whole name of no layer of a "
+            f"{model.config.model_type}, such as {names[-1]}; expected all-linear or a pattern"
+        )
 
 
 def adapters(config: VlmConfig) -> Any:
@@ -95,6 +118,19 @@ def common_arguments(config: VlmConfig, learning_rate: float) -> dict[str, Any]:
         "save_total_limit": 2,
         "logging_nan_inf_filter": False,
     }
+
+
+def check_devices(config: VlmConfig, n_processes: int) -> None:
+    """Refuse to train in one process where there are several GPUs: TRL would stop later on.
+
+    Raises:
+        ConfigError: If that is so.
+    """
+    if n_processes == 1 and on_gpu(config) and torch.cuda.device_count() > 1:
+        raise ConfigError(
+            f"device: one process and {torch.cuda.device_count()} GPUs; begin with accelerate "
+            "launch (docs/training.md), or choose one: CUDA_VISIBLE_DEVICES=0"
+        )
 
 
 def accumulation(total: int, device_batch: int, n_devices: int, setting: str) -> int:

@@ -26,11 +26,12 @@ from sole.train.examples import ExampleSettings
 from sole.train.run_dir import check_run_dir, refuse_held_out_data
 from sole.train.vlm_collate import Collator, count_features, layouts
 from sole.train.vlm_config import VlmConfig, VlmSftConfig
-from sole.train.vlm_examples import VlmExamples, tile_px
+from sole.train.vlm_examples import VlmExamples, shares, tile_px
 from sole.train.vlm_model import (
     accumulation,
     adapters,
     begin,
+    check_devices,
     common_arguments,
     open_network,
     write_out,
@@ -66,17 +67,17 @@ def train(config: VlmSftConfig) -> Path:
     check_run_dir(config.run_dir, config, "sole sft", FREE)
     refuse_held_out_data(config.data)
     state = PartialState(cpu=config.device == "cpu")
+    check_devices(config, state.num_processes)
+    parts = accumulation(config.batch_size, config.device_batch, state.num_processes, "batch_size")
+    network = open_network(config)  # before the data: they take longer than to notice a wrong name
     examples, n_moments, kept_px = load_examples(config, config.think_share, config.question_share)
-    network = open_network(config)
     collator = make_collator(config, network, examples, kept_px)
     steps = config.steps or math.ceil(config.epochs * n_moments / config.batch_size)
     run, checkpoint = begin_together(config, {"n_moments": n_moments, "steps": steps})
     arguments = SFTConfig(
         **common_arguments(config, config.learning_rate),
         max_steps=steps,
-        gradient_accumulation_steps=accumulation(
-            config.batch_size, config.device_batch, state.num_processes, "batch_size"
-        ),
+        gradient_accumulation_steps=parts,
         lr_scheduler_type="cosine",
         warmup_steps=int(config.warm_up * steps),
         weight_decay=config.weight_decay,
@@ -151,6 +152,8 @@ def load_examples(
         ConfigError: If there is no episode, or the weights do not fit.
     """
     geometry = GEOMETRIES[config.geometry]
+    if config.weights:  # noticed before hours of films are read
+        shares(config.weights, [open_dataset(folder).n_episodes for folder in config.data])
     kept_px = tile_px([size for folder in config.data for size in _sizes(folder)], geometry)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     sources: list[list[TrainingEpisode]] = [
