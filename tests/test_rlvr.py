@@ -27,7 +27,7 @@ from sole.models.nano.reader import NanoReader
 from sole.train.episodes import prepare
 from sole.train.examples import ExampleSampler, ExampleSettings
 from sole.train.rlvr import RlvrConfig, check_run_dir, main
-from sole.train.rlvr_nano import Trainer, nano_folder, train
+from sole.train.rlvr_nano import Trainer, train
 from sole.train.rlvr_step import (
     FAST,
     THINK,
@@ -38,6 +38,7 @@ from sole.train.rlvr_step import (
     group_advantages,
     grpo_loss,
 )
+from sole.train.run_dir import nano_folder
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +340,20 @@ def test_a_model_that_is_no_nano_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ConfigError, match="expected nano"):
         nano_folder(str(tmp_path))
+
+
+def test_setting_every_episode_aside_is_noticed_before_they_are_read(tmp_path, monkeypatch):
+    def never(*_):
+        raise AssertionError("the data were read")
+
+    with EpisodeWriter(tmp_path / "data", fps=10) as writer:
+        episode = make_example_episode(6, 96)
+        writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    monkeypatch.setattr("sole.train.rlvr_nano.load_episodes", never)
+    config = RlvrConfig(data=(tmp_path / "data",), run_dir=tmp_path / "run", held_aside=1)
+    with pytest.raises(ConfigError, match="fewer than the 1 episodes"):
+        train(config)
+    assert not config.run_dir.exists()
 
 
 def test_setting_every_episode_aside_is_refused(folder, tmp_path):

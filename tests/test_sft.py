@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
 from sole.errors import ConfigError, DataError
-from sole.models.nano.reader import NanoReader
+from sole.models.nano.reader import WEIGHTS, NanoReader
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.protocol.prompt import parse_reply
 from sole.train.episodes import keep_on_disk, prepare
@@ -226,6 +227,31 @@ def test_a_model_to_go_on_from_that_is_no_nano_is_refused_before_a_run_is_begun(
     with pytest.raises(ConfigError, match="--model"):
         train(config)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_weights_that_ship_can_be_gone_on_from_by_their_name(tmp_path):
+    data = write_episodes(tmp_path / "data")
+    config = SftConfig(
+        data=(data,), run_dir=tmp_path / "run", init=Path("nano"), steps=1, episodes_per_batch=1,
+        learning_rate=1e-9, think_share=0.0, threads=1,
+    )  # fmt: skip
+    before, after = (load_file(f / "model.safetensors") for f in (WEIGHTS, train(config)))
+    assert all(np.allclose(before[name].float(), after[name].float(), atol=1e-3) for name in before)
+
+
+def test_a_folder_to_draw_from_that_holds_no_episode_is_named(tmp_path, monkeypatch):
+    counts = {"full": 3, "empty": 0}
+    monkeypatch.setattr(
+        "sole.train.sft.open_dataset",
+        lambda folder: SimpleNamespace(n_episodes=counts[str(folder)]),
+    )
+    data = (Path("full"), Path("empty"))
+    config = SftConfig(data=data, run_dir=tmp_path, weights=(1.0, 1.0))
+    with pytest.raises(ConfigError, match="empty holds no episode"):
+        _chances(config)
+    chances = _chances(config.model_copy(update={"weights": (1.0, 0.0)}))
+    assert chances is not None
+    assert chances.sum() == pytest.approx(1.0)
 
 
 def test_recordings_without_a_truth_are_refused_with_what_is_for_them(tmp_path):

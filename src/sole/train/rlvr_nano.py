@@ -17,9 +17,9 @@ from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sole.console import progress_bar
+from sole.data.lerobot_reader import open_dataset
 from sole.errors import ConfigError
 from sole.models.nano import SoleNanoForConditionalGeneration
-from sole.models.nano.reader import WEIGHTS
 from sole.run import Run
 from sole.train.episodes import TrainingEpisode
 from sole.train.examples import Example, ExampleSampler, ExampleSettings
@@ -37,7 +37,7 @@ from sole.train.rlvr_step import (
     grpo_loss,
     trained_parameters,
 )
-from sole.train.run_dir import check_nano, refuse_held_out_data
+from sole.train.run_dir import nano_folder, refuse_held_out_data
 from sole.train.sft import (
     batch_loss,
     export,
@@ -101,6 +101,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             trained_parameters(self.model), lr=config.learning_rate, weight_decay=0.0
         )
+        check_held_aside(config, len(episodes))
         held, trained = _set_aside(episodes, config.held_aside, config.seed)
         self.n_held_aside, self.n_trained = len(held), len(trained)
         changes = changes or {}
@@ -244,6 +245,8 @@ def train(
     check_run_dir(config)
     _check_same_init(config, folder)
     refuse_held_out_data(config.data)
+    if episodes is None:
+        check_held_aside(config, sum(open_dataset(folder).n_episodes for folder in config.data))
     config.run_dir.mkdir(parents=True, exist_ok=True)
     episodes = episodes or load_episodes(config.data, config.run_dir)
     trainer = Trainer(config, folder, episodes, changes)
@@ -265,15 +268,17 @@ def train(
     return out
 
 
-def nano_folder(init: str) -> Path:
-    """Where the weights of ``init`` lie.
+def check_held_aside(config: RlvrConfig, n_episodes: int) -> None:
+    """Refuse to set all of the episodes aside.
 
     Raises:
-        ConfigError: If there is no nano.
+        ConfigError: If nothing would be left to train on.
     """
-    folder = WEIGHTS if init == "nano" else Path(init)
-    check_nano(folder, init)
-    return folder
+    if config.held_aside >= max(n_episodes, 1):
+        raise ConfigError(
+            f"held_aside: expected fewer than the {n_episodes} episodes of --data, got "
+            f"{config.held_aside}"
+        )
 
 
 def _check_same_init(config: RlvrConfig, folder: Path) -> None:
@@ -306,15 +311,7 @@ def _load(folder: Path) -> SoleNanoForConditionalGeneration:
 def _set_aside(
     episodes: Sequence[TrainingEpisode], n: int, seed: int
 ) -> tuple[list[TrainingEpisode], list[TrainingEpisode]]:
-    """Draw the episodes that are measured on; the rest is trained on.
-
-    Raises:
-        ConfigError: If nothing would be left.
-    """
-    if n >= len(episodes):
-        raise ConfigError(
-            f"held_aside: expected fewer than the {len(episodes)} episodes of --data, got {n}"
-        )
+    """Draw the episodes that are measured on; the rest is trained on."""
     held = set(np.random.default_rng(seed).permutation(len(episodes))[:n].tolist())
     return (
         [e for i, e in enumerate(episodes) if i in held],

@@ -65,18 +65,20 @@ def refuse_held_out_data(folders: Sequence[Path]) -> None:
         refuse_held_out_rows(open_dataset(folder).episodes)
 
 
-def check_nano(folder: Path, asked: str) -> None:
-    """Refuse, before anything is read or written, to go on from what is no nano.
+def nano_folder(asked: str) -> Path:
+    """Where the weights of ``--init`` lie; what is no nano is refused before anything is written.
 
     The network would be opened all the same, and what it does not find there would be random.
 
     Args:
-        folder: Where its weights should lie.
-        asked: What was given as --init, for messages.
+        asked: ``nano`` for the weights that ship, or a folder.
 
     Raises:
         ConfigError: If there is no model, or one of another kind.
     """
+    from sole.models.nano.reader import WEIGHTS  # only now: torch takes seconds
+
+    folder = WEIGHTS if asked == "nano" else Path(asked)
     config = folder / "config.json"
     if not (folder / "model.safetensors").is_file() or not config.is_file():
         raise ConfigError(f"no model in --init {asked}: expected config.json and model.safetensors")
@@ -85,3 +87,4 @@ def check_nano(folder: Path, asked: str) -> None:
             f"--init {asked}: expected nano or a folder that `sole sft` wrote; "
             f"for another vision-language model: --model {asked}"
         )
+    return folder

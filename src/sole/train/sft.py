@@ -35,7 +35,7 @@ from sole.synth.reasoning import write_reasoning
 from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
 from sole.train.examples import Batch, ExampleSampler, ExampleSettings, ask_about
 from sole.train.muon import MuonWithAdamW
-from sole.train.run_dir import check_nano, check_run_dir, refuse_held_out_data
+from sole.train.run_dir import check_run_dir, nano_folder, refuse_held_out_data
 from sole.train.vlm_config import NANO_NAME, asked_model
 from sole.train.vlm_examples import shares
 
@@ -56,8 +56,8 @@ class SftConfig(Config):
     """nano, or any other vision-language model, by name or folder: `sole sft --model NAME --help`
     shows the settings for those."""
     init: Path | None = None
-    """A finished model to go on from, with its tokenizer, instead of a fresh one; size flags and
-    `pretrained_encoder` are then not looked at."""
+    """A finished model to go on from, with its tokenizer, instead of a fresh one: nano, or its
+    folder; size flags and `pretrained_encoder` are then not looked at."""
     steps: int = Field(1700, gt=0)
     """Optimiser steps."""
     learning_rate: float = Field(1e-3, gt=0)
@@ -132,8 +132,7 @@ def train(
             nano, or the weights do not fit.
     """
     torch.set_num_threads(config.threads)
-    if config.init:
-        check_nano(config.init, str(config.init))
+    begun = nano_folder(str(config.init)) if config.init else None
     check_run_dir(config.run_dir, config, "sole sft", _FREE)
     refuse_held_out_data(config.data)
     chances = None if episodes else _chances(config)
@@ -142,8 +141,8 @@ def train(
     run = Run(
         config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)}
     )
-    tokenizer = _tokenizer(config, run, episodes)
-    model = load_model(config) if config.init else make_model(config, len(tokenizer), tokenizer)
+    tokenizer = _tokenizer(config, run, episodes, begun)
+    model = load_model(config, begun) if begun else make_model(config, len(tokenizer), tokenizer)
     optimizer = _optimizer(config, model)
     step = restore_checkpoint(run, model, optimizer)
     settings = ExampleSettings(
@@ -171,11 +170,19 @@ def train(
 
 
 def _chances(config: SftConfig) -> np.ndarray | None:
-    """Probability of each episode, or None where all are alike."""
+    """Probability of each episode, or None where all are alike.
+
+    Raises:
+        ConfigError: If the weights do not fit, or there is nothing to draw from.
+    """
     if not config.weights:
         return None
     counts = [open_dataset(folder).n_episodes for folder in config.data]
-    each = np.divide(shares(config.weights, counts), np.maximum(counts, 1))
+    chances = shares(config.weights, counts)
+    empty = [f for f, n, p in zip(config.data, counts, chances, strict=True) if p and not n]
+    if empty:
+        raise ConfigError(f"weights: {empty[0]} holds no episode to draw")
+    each = np.divide(chances, np.maximum(counts, 1))
     return np.repeat(each, counts)
 
 
@@ -209,10 +216,8 @@ def make_model(config: SftConfig, vocab_size: int, tokenizer) -> SoleNanoForCond
     return model
 
 
-def load_model(config: SftConfig) -> SoleNanoForConditionalGeneration:
-    """The model of ``config.init`` in full precision."""
-    folder = config.init
-    assert folder is not None
+def load_model(config: SftConfig, folder: Path) -> SoleNanoForConditionalGeneration:
+    """The model to go on from, in full precision."""
     torch.manual_seed(config.seed)
     model = SoleNanoForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     model.encoder.freeze_first(config.frozen_blocks)
@@ -304,11 +309,13 @@ def _set_rate(config: SftConfig, optimizer: Trainer, step: int) -> None:
         group["lr"] = config.learning_rate * group["factor"] * float(scale)
 
 
-def _tokenizer(config: SftConfig, run: Run, episodes: Sequence[TrainingEpisode]):  # noqa: ANN202
+def _tokenizer(  # noqa: ANN202
+    config: SftConfig, run: Run, episodes: Sequence[TrainingEpisode], begun: Path | None
+):
     from transformers import AutoTokenizer
 
-    folder = config.init or run.folder / "tokenizer"
-    if config.init is None and not (folder / "tokenizer.json").exists():
+    folder = begun or run.folder / "tokenizer"
+    if begun is None and not (folder / "tokenizer.json").exists():
         corpus = itertools.chain(
             _corpus(episodes, config.seed),
             _asked(episodes, config.seed) if config.question_share else (),
