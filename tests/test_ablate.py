@@ -11,7 +11,7 @@ from sole.ablate.config import AblateConfig, AblationConfig
 from sole.ablate.train import chosen
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
-from sole.errors import ConfigError
+from sole.errors import ConfigError, SoleError
 from sole.evals.figures import check_quotes
 
 PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("ablation-*.toml"))
@@ -86,6 +86,34 @@ def test_the_page_quotes_the_figures_and_says_what_was_not_measured():
     assert text.count(">0.52<") == 2
     assert text.count("not measured") == 2
     assert all(one.about in text for one in ablations)
+
+
+@pytest.mark.parametrize(
+    ("line", "flags", "said"),
+    [
+        ("[example_settings]\nunstatd_share = 0.0", [], "no unstatd_share"),
+        ("negatives = ['agnts']", [], "agnts"),
+        ("families = ['lid']", [], "no episode"),
+        ("", ["--rl-tasks", "metaworld/psh"], "no task 'metaworld/psh'"),
+    ],
+)
+def test_what_a_later_ablation_would_stop_at_is_noticed_before_the_first(
+    tmp_path, monkeypatch, line, flags, said
+):
+    def never(*_):
+        raise AssertionError("a training began")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sole.ablate.train.train", never)
+    with EpisodeWriter(tmp_path / "data", fps=10) as writer:
+        episode = make_example_episode(6, 96)
+        writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    for name, more in (("one", ""), ("two", line)):
+        text = f"name = '{name}'\nabout = ''\ndata = ['data']\n"
+        text += more if "negatives" in more else f"negatives = []\n{more}"
+        Path(f"{name}.toml").write_text(text)
+    with pytest.raises(SoleError, match=said):
+        main(["one.toml", "two.toml", *flags])
 
 
 @pytest.mark.slow

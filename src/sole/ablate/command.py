@@ -28,8 +28,9 @@ def main(argv: Sequence[str]) -> int:
     config = parse_config(AblateConfig, argv, "sole ablate", presets=False)
     ablations = load_ablations(config.presets)
     # Imported only now: torch takes seconds that --help does not need.
-    from sole.ablate.train import run
+    from sole.ablate.train import check, run
 
+    check(config, ablations)
     results: dict[str, list[dict[str, float]]] = {}
     for seed in range(config.seeds):  # the whole table first, then its second seed
         for ablation in ablations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from sole.evals.quality import QualityConfig, measure
 from sole.evals.result import result_figures
 from sole.rl.config import RlConfig
 from sole.run import write_atomically
+from sole.sims.registry import split_of
 from sole.train import rlvr_nano, sft
 from sole.train.episodes import keep_on_disk, prepare
+from sole.train.examples import ExampleSettings
 from sole.train.rlvr import RlvrConfig
 from sole.train.run_dir import refuse_held_out_data
 from sole.train.sft import SftConfig
@@ -34,6 +37,58 @@ _TINY_RLVR: dict[str, Any] = {
 }  # fmt: skip
 _TINY_RL: dict[str, Any] = {"updates_per_episode": 1, "n_envs": 2, "random_episodes": 2}
 _TINY_EPISODES = 6
+_RESULT = "result.json"
+_MEASURED = {"tasks", "episodes_per_task", "rl_tasks", "rl_episodes", "tiny"}
+
+
+#: What a preset may change of how moments are drawn.
+_CHANGEABLE = {field.name for field in fields(ExampleSettings) if field.type in ("float", float)}
+
+
+def check(config: AblateConfig, ablations: Sequence[AblationConfig]) -> None:
+    """Refuse, before the first of many hours, what a later training would stop at.
+
+    Ablations that are finished need no data.
+
+    Raises:
+        ConfigError: If a task is unknown, a setting of a preset is none, an ablation has no
+            episode or one that is held out, or a folder holds another one of its name.
+        DataError: If a folder is no dataset.
+    """
+    for task in (*config.tasks, *(config.rl_tasks if config.rl_episodes else ())):
+        split_of(task)
+    for one in ablations:
+        if unknown := sorted(set(one.example_settings) - _CHANGEABLE):
+            raise ConfigError(
+                f"ablation {one.name}: example_settings has no {', '.join(unknown)}; expected "
+                f"{', '.join(sorted(_CHANGEABLE))}"
+            )
+        seeds = range(min(config.seeds, one.max_seeds or config.seeds))
+        if not all(_finished(config, one, seed) for seed in seeds):
+            folders = (*one.data, *one.negatives)
+            refuse_held_out_data(folders)
+            chosen([open_dataset(folder).episodes for folder in folders], one, 0, config.tiny)
+
+
+def _finished(config: AblateConfig, ablation: AblationConfig, seed: int) -> dict[str, float] | None:
+    done = _folder(config, ablation, seed) / _RESULT
+    if not done.exists():
+        return None
+    found = json.loads(done.read_text())
+    if found["asked"] != _asked(config, ablation):
+        raise ConfigError(f"{done.parent}: was run with other settings; choose another --out")
+    return found["result"]
+
+
+def _folder(config: AblateConfig, ablation: AblationConfig, seed: int) -> Path:
+    return config.out / ablation.name / f"seed{seed}"
+
+
+def _asked(config: AblateConfig, ablation: AblationConfig) -> dict[str, Any]:
+    return {
+        "ablation": ablation.model_dump(mode="json"),
+        "measured": config.model_dump(mode="json", include=_MEASURED),
+    }
 
 
 def run(config: AblateConfig, ablation: AblationConfig, seed: int) -> dict[str, float]:
@@ -45,24 +100,14 @@ def run(config: AblateConfig, ablation: AblationConfig, seed: int) -> dict[str, 
     Raises:
         ConfigError: If no episode is left, or the folder holds another ablation of this name.
     """
-    folder = config.out / ablation.name / f"seed{seed}"
-    asked = {
-        "ablation": ablation.model_dump(mode="json"),
-        "measured": config.model_dump(mode="json", include=_MEASURED),
-    }
-    done = folder / "result.json"
-    if done.exists():
-        found = json.loads(done.read_text())
-        if found["asked"] != asked:
-            raise ConfigError(f"{folder}: was run with other settings; choose another --out")
-        return found["result"]
+    if found := _finished(config, ablation, seed):
+        return found
+    folder = _folder(config, ablation, seed)
     model = train(config, ablation, seed, folder)
     result = {**_quality(config, model), "hacked": _hacked(config, model, seed, folder)}
-    write_atomically(done, json.dumps({"asked": asked, "result": result}, indent=1))
+    text = json.dumps({"asked": _asked(config, ablation), "result": result}, indent=1)
+    write_atomically(folder / _RESULT, text)
     return result
-
-
-_MEASURED = {"tasks", "episodes_per_task", "rl_tasks", "rl_episodes", "tiny"}
 
 
 def train(config: AblateConfig, ablation: AblationConfig, seed: int, folder: Path) -> Path:
