@@ -158,6 +158,18 @@ def test_the_tri_form_adds_completion_and_the_direction_between_judged_moments()
     np.testing.assert_allclose(judgement.rewards, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["level", "difference", "tri"])
+def test_no_reward_depends_on_what_comes_after_the_next_judged_moment(form):
+    # Scaled by an episode's own lowest and highest progress, all of them would.
+    def rewards(last):
+        steps = [StepScore(p, success_probability=abs(p) / 100) for p in (0.0, 20.0, 35.0, last)]
+        score = EpisodeScore(tuple(steps), "m")
+        return Judge(Constant(0.0), form=form).judgement_of(score, np.arange(0, 8, 2), 7).rewards
+
+    np.testing.assert_array_equal(rewards(-90.0)[:4], rewards(100.0)[:4])
+    assert np.all(rewards(-90.0)[4:] < rewards(100.0)[4:])
+
+
 def test_the_tri_form_needs_a_probability_of_completion():
     rollout = roll_out([PointEnv()], [1], lambda o: np.zeros((len(o), 2)))
     with pytest.raises(ModelError, match="no probability of success"):
