@@ -131,6 +131,32 @@ def test_the_state_has_the_entries_that_its_space_announces():
     np.testing.assert_allclose(state, [0.2, 0.2])
 
 
+class NestedEnv(TheirEnv):
+    """The same with dicts inside its observation."""
+
+    observation_space = Dict(
+        agent=Dict(point=Box(-9, 9, (2,)), mode=Discrete(2)),
+        camera=Dict(front=Dict(rgb=Box(0, 255, (16, 16, 3), np.uint8))),
+        pressure=Box(0, 1, ()),
+    )
+
+    def _seen(self):
+        flat = super()._seen()
+        agent = {"point": flat["point"], "mode": 1}
+        camera = {"front": {"rgb": flat["image"]}}
+        return {"agent": agent, "camera": camera, "pressure": flat["pressure"]}
+
+
+def test_dicts_inside_an_observation_hold_state_and_pictures_too():
+    env = GymTask(NestedEnv(), "move it", {"external": "camera/front/rgb"}, max_steps=10)
+    state, _ = env.reset(seed=0)
+    np.testing.assert_allclose(state, [0.2, 0.2, 0.5], rtol=1e-6)
+    assert env.observation_space.shape == (3,)
+    assert env.views()["external"].max() == 255
+    with pytest.raises(ConfigError, match=r"no such key in the observation \(rgb\)"):
+        take_views(env, env._seen, {"external": "camera/front/depth"})
+
+
 def test_an_early_end_shows_as_nothing_but_standing_still():
     rollout = roll_out([task(TheirEnv(ends_at=4))], [0], lambda o: np.ones((1, 2)))[0]
     assert len(rollout.actions) == 10

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import gymnasium
@@ -24,7 +26,8 @@ class GymTask(TaskEnv):
     decisions: when the environment ends one earlier, it is not stepped any more and its last moment
     is repeated, so that the end itself tells nothing.
 
-    Its state is every Box of the observation with at most one dimension, one after the other.
+    Its state is every Box of the observation with at most one dimension, one after the other, those
+    of dicts inside it too.
     Actions are in [-1, 1] and stretched to the environment's bounds.
 
     Args:
@@ -91,7 +94,7 @@ class GymTask(TaskEnv):
 
     def proprio(self) -> np.ndarray:
         """The state: every Box of the observation that is a number or a vector."""
-        kept = [np.ravel(self._seen if k is None else self._seen[k]) for k in self._state]
+        kept = [np.ravel(reduce(getitem, path, self._seen)) for path in self._state]
         return np.concatenate([*kept, np.zeros(0)]).astype(np.float32)
 
     def truth(self) -> tuple[float, bool, Facts]:
@@ -121,7 +124,9 @@ def _bounds(space: gymnasium.Space[Any], name: str) -> tuple[np.ndarray, np.ndar
     return space.low.astype(np.float64), space.high.astype(np.float64)
 
 
-def _vectors(space: gymnasium.Space[Any]) -> dict[str | None, Box]:
-    """The Boxes of at most one dimension by key; None is the key of an observation that is one."""
-    parts = dict(space.spaces) if isinstance(space, Dict) else {None: space}
-    return {k: part for k, part in parts.items() if isinstance(part, Box) and len(part.shape) <= 1}
+def _vectors(space: gymnasium.Space[Any], at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Box]:
+    """The Boxes of at most one dimension by the keys that lead there; none where it is one."""
+    if isinstance(space, Dict):
+        parts = [_vectors(part, (*at, key)) for key, part in space.spaces.items()]
+        return {path: box for part in parts for path, box in part.items()}
+    return {at: space} if isinstance(space, Box) and len(space.shape) <= 1 else {}

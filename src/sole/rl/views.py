@@ -4,6 +4,7 @@ A view is named after what the model was trained on: ``external`` (also written 
 looks at the scene, or ``wrist``. Its source is one of:
 
 - ``KEY``: that key of a dict observation, a uint8 picture ``(H, W, 3)`` or ``(3, H, W)``;
+  ``KEY/KEY`` looks into a dict inside it;
 - ``render``: what ``env.render()`` returns (make the env with ``render_mode="rgb_array"``);
 - ``render:CAMERA``: what the env's own method ``render_camera("CAMERA")`` returns.
 """
@@ -67,10 +68,18 @@ def _raw(env: gymnasium.Env[Any, Any], observation: Any, source: str) -> Any:
         if render_camera is None:
             raise ConfigError(f"view {source}: the env has no method render_camera(name)")
         return render_camera(source.partition(":")[2])
-    if not isinstance(observation, Mapping) or source not in observation:
-        there = ", ".join(observation) if isinstance(observation, Mapping) else "no dict"
-        raise ConfigError(f"view {source}: no such key in the observation ({there}), nor render")
-    return observation[source]
+    return _look_up(observation, source)
+
+
+def _look_up(observation: Any, source: str) -> Any:
+    if isinstance(observation, Mapping):
+        if source in observation:
+            return observation[source]
+        outer, slash, inner = source.partition("/")
+        if slash and isinstance(observation.get(outer), Mapping):
+            return _look_up(observation[outer], inner)
+    there = ", ".join(observation) if isinstance(observation, Mapping) else "no dict"
+    raise ConfigError(f"view {source}: no such key in the observation ({there}), nor render")
 
 
 def _picture(raw: Any, what: str) -> np.ndarray:
