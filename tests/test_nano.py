@@ -1,5 +1,8 @@
 """nano: tokenizer, network, processor and reader, with a random tiny model."""
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,7 @@ from sole.errors import ModelError
 from sole.models.base import Question
 from sole.models.nano import SoleNanoImageProcessor, SoleNanoProcessor
 from sole.models.nano.encoder import TileEncoder, load_imagenet
-from sole.models.nano.reader import NanoReader, prompt_text
+from sole.models.nano.reader import WEIGHTS, NanoReader, prompt_text
 from sole.models.nano.tokenizer import NUMBERS, train_tokenizer
 from sole.protocol.composite import NANO, compose
 from sole.rewarders.check import check_reward_model
@@ -129,6 +132,11 @@ def test_skipped_frames_are_interpolated_and_marked(reader):
     steps = model.score([make_example_episode(5, 96, truth=False)])[0].steps
     assert [s.scored for s in steps] == [True, False, True, False, True]
     assert steps[1].progress == pytest.approx((steps[0].progress + steps[2].progress) / 2)
+
+
+def test_the_model_card_has_the_hash_of_the_weights_that_ship():
+    card = (Path(__file__).parents[1] / "docs" / "nano.md").read_text()
+    assert hashlib.sha256((WEIGHTS / "model.safetensors").read_bytes()).hexdigest() in card
 
 
 def test_missing_weights_say_where_they_were_looked_for(tmp_path):

@@ -1,6 +1,8 @@
 """Supervised training of vision-language models: examples, collating, and runs of tiny ones."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tiny_vlm import make_tiny_llava, make_tiny_qwen2_5, make_tiny_qwen3
 from tiny_vlm_more import make_tiny_internvl, make_tiny_smolvlm
 from transformers.models.smolvlm import processing_smolvlm
 
+from sole.cli import main
 from sole.config import load_preset
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
@@ -202,6 +205,30 @@ def test_batch_times_accumulation_is_what_counts(folders, data, tmp_path):
     assert whole[2] < whole[0]
     for name, tensor in models[0].items():
         assert torch.allclose(tensor, models[1][name], atol=2e-2), name
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(folders, data, tmp_path):
+    asked = ["--model", str(folders["qwen3"]), "--data", str(data), "--geometry", "nano",
+             "--device", "cpu", "--steps", "2", "--batch-size", "4", "--log-every", "1",
+             "--learning-rate", "1e-2", "--run-dir"]  # fmt: skip
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    done = subprocess.run(
+        [*launch, "-m", "sole.cli", "sft", *asked, str(tmp_path / "two")],
+        check=False, capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote") == 1
+    assert main(["sft", *asked, str(tmp_path / "one")]) == 0
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+    assert len(losses(tmp_path / "two")) == 2
 
 
 @pytest.mark.slow
