@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,13 +26,14 @@ from sole.models.hf.network import Network
 from sole.models.hf.reader import TransformersReader
 from sole.protocol.composite import NANO, SOLE_R1_8B, compose
 from sole.protocol.prompt import parse_reply
+from sole.run import Run
 from sole.train.episodes import prepare
 from sole.train.examples import ExampleSettings
 from sole.train.vlm_collate import IGNORED, Collator, count_features, layouts
 from sole.train.vlm_config import VlmSftConfig, asked_model
 from sole.train.vlm_examples import VlmExamples
 from sole.train.vlm_model import check_devices, newest_checkpoint
-from sole.train.vlm_sft import RunLog, train
+from sole.train.vlm_sft import RunLog, run_through, train
 
 MAKERS = {
     "qwen3": make_tiny_qwen3, "qwen2_5": make_tiny_qwen2_5, "llava": make_tiny_llava,
@@ -318,6 +321,33 @@ def test_a_wrong_setting_is_noticed_before_the_data_are_read(
 
 def _never(*_, **__):
     raise AssertionError("the data were read")
+
+
+@pytest.mark.parametrize(
+    ("fault", "wanted"), [(torch.cuda.OutOfMemoryError, ModelError), (KeyboardInterrupt,) * 2]
+)
+def test_a_training_that_ends_early_leaves_no_bar_and_says_when_memory_was_full(
+    tmp_path, monkeypatch, fault, wanted
+):
+    bars = []
+
+    @contextmanager
+    def bar(*_, **__):
+        bars.append("shown")
+        yield bars.append
+        bars.append("gone")
+
+    monkeypatch.setattr("sole.train.vlm_sft.progress_bar", bar)
+    log = RunLog(Run(tmp_path, config("m", "d", tmp_path)), steps=3)
+
+    class Trainer:
+        def train(self, resume_from_checkpoint):
+            log.on_train_begin(None, SimpleNamespace(global_step=0), None)
+            raise fault
+
+    with pytest.raises(wanted):
+        run_through(Trainer(), log, None)
+    assert bars == ["shown", "gone"]
 
 
 def test_one_process_beside_several_gpus_is_refused(tmp_path, monkeypatch):

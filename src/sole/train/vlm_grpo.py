@@ -42,7 +42,14 @@ from sole.train.vlm_model import (
     open_network,
     write_out,
 )
-from sole.train.vlm_sft import RunLog, begin_together, load_examples, make_collator, need_trl
+from sole.train.vlm_sft import (
+    RunLog,
+    begin_together,
+    load_examples,
+    make_collator,
+    need_trl,
+    run_through,
+)
 
 #: Settings that may differ when a run is continued: they change no number of it.
 FREE = {"run_dir", "export", "show_every", "checkpoint_every"}
@@ -76,6 +83,7 @@ def train(config: VlmRlvrConfig) -> Path:
     make_collator(config, network, examples, kept_px)([{"index": 0}])  # checks tokens and features
     run, checkpoint = begin_together(config, {"n_moments": n_moments, "steps": config.steps})
     log = CompletionLog(run.folder, rounds_done(config, checkpoint)) if run is not None else None
+    steps_log = RunLog(run, config.steps * config.updates_per_step)
     trainer = _trainer_class()(
         model=network.model,
         reward_funcs=reward_functions(network, config.reward_weights()),
@@ -83,11 +91,11 @@ def train(config: VlmRlvrConfig) -> Path:
         train_dataset=questions(examples, config.steps * config.prompts_per_step),
         processing_class=network.processor,
         peft_config=adapters(config),
-        callbacks=[RunLog(run, config.steps * config.updates_per_step)],
+        callbacks=[steps_log],
     )
     trainer.add_callback(ShowReplies(trainer, log, examples, network, config))
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    run_through(trainer, steps_log, checkpoint)
     return write_out(config, trainer, network)
 
 

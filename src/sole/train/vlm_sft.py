@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from accelerate import PartialState
 from transformers import PrinterCallback, TrainerCallback
@@ -88,6 +89,7 @@ def train(config: VlmSftConfig) -> Path:
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )
+    log = RunLog(run, steps)
     trainer = _trainer_class()(
         model=network.model,
         args=arguments,
@@ -95,10 +97,10 @@ def train(config: VlmSftConfig) -> Path:
         train_dataset=Dataset.from_dict({"index": range(steps * config.batch_size)}),
         processing_class=network.processor,
         peft_config=adapters(config),
-        callbacks=[RunLog(run, steps)],
+        callbacks=[log],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    run_through(trainer, log, checkpoint)
     return write_out(config, trainer, network)
 
 
@@ -118,6 +120,23 @@ def _trainer_class() -> Any:
             """Nobody is told of a training."""
 
     return Trainer
+
+
+def run_through(trainer: Any, log: RunLog, checkpoint: Path | None) -> None:
+    """Train to the end, or on from a checkpoint; however it ends, the bar goes.
+
+    Raises:
+        ModelError: If the GPU's memory is full.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.cuda.OutOfMemoryError as error:
+        raise ModelError(
+            "the GPU's memory is full: take a smaller --device-batch, --lora-rank, or more GPUs "
+            "(docs/training.md, Memory), and another --run-dir"
+        ) from error
+    finally:
+        log.close()
 
 
 def need_trl() -> None:
@@ -229,6 +248,10 @@ class RunLog(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away: one that is left behind hides the terminal's cursor."""
         self._open.close()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
