@@ -22,6 +22,7 @@ from sole.errors import ConfigError, DataError
 from sole.models.nano.reader import WEIGHTS, NanoReader
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.protocol.prompt import parse_reply
+from sole.train import rlvr, sft
 from sole.train.episodes import keep_on_disk, prepare
 from sole.train.examples import (
     ExampleSampler,
@@ -260,6 +261,24 @@ def test_recordings_without_a_truth_are_refused_with_what_is_for_them(tmp_path):
         writer.add(replace(plain, suite="", env_name=""))
     with pytest.raises(DataError, match="sole fit"):
         train(SftConfig(data=(tmp_path / "data",), run_dir=tmp_path / "run"))
+
+
+@pytest.mark.parametrize("setting", ["run_dir", "export"])
+@pytest.mark.parametrize("verb", [sft, rlvr])
+def test_a_file_where_a_folder_is_to_come_is_refused_before_the_data_are_read(
+    tmp_path, monkeypatch, verb, setting
+):
+    def never(*_):
+        raise AssertionError("the data were read")
+
+    monkeypatch.setattr("sole.train.sft.read_episodes", never)
+    (tmp_path / "file").write_text("")
+    places = {"run_dir": tmp_path / "run", setting: tmp_path / "file"}
+    flags = [f"--{name.replace('_', '-')}={path}" for name, path in places.items()]
+    flags += ["--data", str(write_episodes(tmp_path / "data"))]
+    flags += ["--held-aside", "0"] if verb is rlvr else []
+    with pytest.raises(ConfigError, match=f"{setting} .*file"):
+        verb.main(flags)
 
 
 def test_a_held_out_task_is_not_trained_on_and_no_run_is_begun(tmp_path):

@@ -308,6 +308,7 @@ def test_parts_that_cannot_be_equal_are_refused(folders, data, tmp_path):
         ({"lora_rank": 2, "train_vision": False}, "--lora-target"),
         ({"lora_rank": 2, "lora_target": ".*q_porj"}, "fits the whole name of no layer"),
         ({"lora_rank": 2, "lora_target": "("}, "no pattern"),
+        ({"export": Path(__file__)}, "is no folder"),
     ],
 )
 def test_a_wrong_setting_is_noticed_before_the_data_are_read(

@@ -37,7 +37,7 @@ from sole.train.rlvr_step import (
     grpo_loss,
     trained_parameters,
 )
-from sole.train.run_dir import nano_folder, refuse_held_out_data
+from sole.train.run_dir import make_run_dir, nano_folder, refuse_held_out_data
 from sole.train.sft import (
     batch_loss,
     export,
@@ -247,7 +247,7 @@ def train(
     refuse_held_out_data(config.data)
     if episodes is None:
         check_held_aside(config, sum(open_dataset(folder).n_episodes for folder in config.data))
-    config.run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_dir(config.run_dir, config.export)
     episodes = episodes or load_episodes(config.data, config.run_dir)
     trainer = Trainer(config, folder, episodes, changes)
     run = Run(config.run_dir, config, _manifest(config, folder, trainer))

@@ -54,6 +54,22 @@ def check_run_dir(folder: Path, config: Config, verb: str, free: Collection[str]
         )
 
 
+def make_run_dir(folder: Path, export: Path | None) -> None:
+    """Make the run's folder; the finished model's, hours later, must be able to be one.
+
+    Raises:
+        ConfigError: If one of them cannot be a folder.
+    """
+    if export is not None and export.exists() and not export.is_dir():
+        raise ConfigError(f"export {export}: is no folder; choose another")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"run_dir {folder}: cannot be made ({error.strerror}); choose another"
+        ) from error
+
+
 def refuse_held_out_data(folders: Sequence[Path]) -> None:
     """Refuse datasets with episodes of tasks that must not be trained on.
 

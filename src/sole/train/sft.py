@@ -35,7 +35,7 @@ from sole.synth.reasoning import write_reasoning
 from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
 from sole.train.examples import Batch, ExampleSampler, ExampleSettings, ask_about
 from sole.train.muon import MuonWithAdamW
-from sole.train.run_dir import check_run_dir, nano_folder, refuse_held_out_data
+from sole.train.run_dir import check_run_dir, make_run_dir, nano_folder, refuse_held_out_data
 from sole.train.vlm_config import NANO_NAME, asked_model
 from sole.train.vlm_examples import shares
 
@@ -136,7 +136,7 @@ def train(
     check_run_dir(config.run_dir, config, "sole sft", _FREE)
     refuse_held_out_data(config.data)
     chances = None if episodes else _chances(config)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_dir(config.run_dir, config.export)
     episodes = episodes or load_episodes(config.data, config.run_dir)
     run = Run(
         config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)}

@@ -24,7 +24,7 @@ from sole.protocol.composite import GEOMETRIES
 from sole.run import Run
 from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
 from sole.train.examples import ExampleSettings
-from sole.train.run_dir import check_run_dir, refuse_held_out_data
+from sole.train.run_dir import check_run_dir, make_run_dir, refuse_held_out_data
 from sole.train.vlm_collate import Collator, count_features, layouts
 from sole.train.vlm_config import VlmConfig, VlmSftConfig
 from sole.train.vlm_examples import VlmExamples, shares, tile_px
@@ -174,7 +174,7 @@ def load_examples(
     if config.weights:  # noticed before hours of films are read
         shares(config.weights, [open_dataset(folder).n_episodes for folder in config.data])
     kept_px = tile_px([size for folder in config.data for size in _sizes(folder)], geometry)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_dir(config.run_dir, config.export)
     sources: list[list[TrainingEpisode]] = [
         keep_on_disk(prepare(read_episodes(folder), kept_px), config.run_dir)
         for folder in config.data
