@@ -12,11 +12,12 @@ from tiny_vlm import make_tiny_qwen3
 from sole.config import load_preset
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
-from sole.errors import ConfigError
+from sole.errors import ConfigError, ModelError
 from sole.models.hf.loading import open_model
 from sole.models.hf.network import Network
 from sole.train.rlvr import main
 from sole.train.verify import Known, RewardWeights, judge_reply
+from sole.train.vlm_collate import count_features
 from sole.train.vlm_config import VlmRlvrConfig
 from sole.train.vlm_grpo import (
     arguments,
@@ -153,6 +154,16 @@ def test_a_wrong_setting_is_noticed_before_the_data_are_read(
     asked = config(folder, data, tmp_path / "run").model_copy(update=changes)
     with pytest.raises(ConfigError, match=said):
         train(asked)
+
+
+def test_a_layout_whose_tokens_are_not_its_features_is_refused(folder, data, tmp_path, monkeypatch):
+    def miscounted(*given):
+        return {**count_features(*given), (96, 193): 7}  # one view, no middle column
+
+    monkeypatch.setattr("sole.train.vlm_sft.count_features", miscounted)
+    with pytest.raises(ModelError, match="makes 7 features"):
+        train(config(folder, data, tmp_path / "run"))
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_the_reference_is_of_the_revision_that_is_trained(tmp_path):

@@ -69,6 +69,15 @@ class Collator:
         labels[0, length - len(targets) :] = torch.tensor(targets)
         return {**inputs, "labels": labels}
 
+    def check_picture(self, picture: np.ndarray, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Ask about a picture.
+
+        Raises:
+            ModelError: If its tokens are not as many as its features.
+        """
+        asked = self._network.see(self._network.write(messages), [picture])
+        self._check(asked["input_ids"], picture)
+
     def _check(self, ids: Tensor, picture: np.ndarray) -> None:
         found = int((ids == self._image_token).sum())
         expected = self._features.get((picture.shape[0], picture.shape[1]))

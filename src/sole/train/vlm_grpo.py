@@ -80,7 +80,7 @@ def train(config: VlmRlvrConfig) -> Path:
     asked = arguments(config, state.num_processes)
     network = open_network(config)  # before the data: they take longer than to notice a wrong name
     examples, n_moments, kept_px = load_examples(config, think_share=0.0, question_share=0.0)
-    make_collator(config, network, examples, kept_px)([{"index": 0}])  # checks tokens and features
+    make_collator(config, network, examples, kept_px)  # checks tokens and features
     run, checkpoint = begin_together(config, {"n_moments": n_moments, "steps": config.steps})
     log = CompletionLog(run.folder, rounds_done(config, checkpoint)) if run is not None else None
     steps_log = RunLog(run, config.steps * config.updates_per_step)

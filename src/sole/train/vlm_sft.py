@@ -211,8 +211,12 @@ def make_collator(
 ) -> Collator:
     """Count what the model makes of each picture, and make what checks it ever after."""
     pictures = layouts(GEOMETRIES[config.geometry], kept_px)
-    features = count_features(network, pictures, examples[0].messages)
-    return Collator(examples, network, features, getattr(config, "max_tokens", None))
+    messages = examples[0].messages
+    features = count_features(network, pictures, messages)
+    collator = Collator(examples, network, features, getattr(config, "max_tokens", None))
+    for picture in pictures:
+        collator.check_picture(picture, messages)
+    return collator
 
 
 def begin_together(config: VlmConfig, data: dict[str, Any]) -> tuple[Run | None, Path | None]:
