@@ -85,8 +85,20 @@ class PoisonInfo(dict):
     )
 
 
+class PaidEnv(PointEnv):
+    """Also has a dense reward of its own, the share of the way that is left behind, squared."""
+
+    def own_reward(self) -> float:
+        if not getattr(self, "n_steps", 0):
+            return 0.0
+        return max(1.0 - self._distance() / self.start, 0.0) ** 2
+
+
 class LeakyEnv(PointEnv):
     """Offers its reward and success flag to whoever looks, and raises when somebody does."""
+
+    def own_reward(self) -> float:
+        raise AssertionError("the agent's side touched the simulator's reward")
 
     def step(self, action):
         observation, _, ended, truncated, _ = super().step(action)

@@ -74,13 +74,18 @@ def test_poisoned_env_does_raise_when_touched():
         lambda: float(reward),
         lambda: bool(reward),
         lambda: info["success"],
+        env.own_reward,
     ):
         with pytest.raises(AssertionError, match="touched"):
             use()
 
 
 class LyingEnv(PointEnv):
-    """The same world with another truth; drawn from no generator that a run draws from."""
+    """The same world with another truth and pay; drawn from no generator that a run draws from."""
+
+    def own_reward(self):
+        self.n_asked = getattr(self, "n_asked", 0) + 1
+        return -1000.0 * self.n_asked
 
     def truth(self):
         self.n_asked = getattr(self, "n_asked", 0) + 1

@@ -75,3 +75,36 @@ def test_reset_with_a_seed_repeats_the_episode(name):
         ends.append(observation)
     np.testing.assert_allclose(*ends, atol=1e-5)
     env.close()
+
+
+@pytest.mark.parametrize("name", ["robosuite/Lift", "robosuite/Door", "maniskill/PushCube"])
+def test_what_the_simulator_pays_rises_to_one_with_an_expert(name):
+    env = made(name)
+    env.reset(seed=1)
+    paid = [env.own_reward()]
+    while not env.truth()[1] and len(paid) <= env.max_steps:
+        env.step(env.expert_action())
+        paid.append(env.own_reward())
+    env.step(env.expert_action())
+    paid.append(env.own_reward())
+    assert all(0.0 <= p <= 1.0 + 1e-6 for p in paid)
+    assert paid[0] == 0.0
+    assert paid[1] < 0.5 < paid[-1]
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["Stack", "Wipe", "PickPlaceCan"])
+def test_shaping_changes_what_robosuite_pays_and_nothing_else(name):
+    seen, paid = [], []
+    for shaping in (True, False):
+        env = made(f"robosuite/{name}")
+        assert env._env.reward_shaping
+        env._env.reward_shaping = shaping
+        rng = np.random.default_rng(0)
+        seen.append([env.reset(seed=2)[0]])
+        for _ in range(6):
+            seen[-1].append(env.step(rng.uniform(-1, 1, 4))[0])
+            paid.append(env.own_reward())
+        env.close()
+    np.testing.assert_array_equal(*seen)
+    assert paid[:6] != paid[6:]

@@ -41,7 +41,8 @@ class TaskRow:
 class RewardRow:
     """One reward model over all its tasks; value, low and high where there is an interval.
 
-    ``n_runs`` are finished, of ``n_planned``.
+    ``n_runs`` are finished, of ``n_planned``; ``n_judged`` of them say what was judged, and only
+    such a run can count as hacked.
     """
 
     reward: str
@@ -51,6 +52,7 @@ class RewardRow:
     iqm: Interval
     mean: Interval
     n_solved: int
+    n_judged: int
     n_hacked: int
     score_share: float
     minutes: float
@@ -59,8 +61,8 @@ class RewardRow:
 
     @property
     def hacked_share(self) -> float:
-        """Share of hacked runs."""
-        return self.n_hacked / self.n_runs
+        """Share of hacked runs; NaN where nothing is judged."""
+        return self.n_hacked / self.n_runs if self.n_judged else math.nan
 
     @property
     def complete(self) -> bool:
@@ -162,6 +164,7 @@ def _reward_row(
         (float(interquartile_mean(everything)), *stratified_interval(by_task)),
         (float(mean_score(everything)), *stratified_interval(by_task, mean_score)),
         sum(row.true_success >= SOLVED_AT for row in mine),
+        sum(o.judged_success is not None for o in runs),
         sum(o.hacked for o in runs),
         sum(o.scoring_s for o in runs) / wall_s if wall_s else 0.0,
         float(np.mean([o.minutes for o in runs])),

@@ -26,7 +26,7 @@ class Outcome:
         episodes, env_steps: Training done.
         true_success: Share of the last evaluation's episodes that ever succeeded.
         held_success: Share still successful at the end of the episode.
-        judged_success: The same episodes as the reward model judged them.
+        judged_success: The same episodes as the reward model judged them; None with ``env``.
         judged_progress, true_progress: Their mean progress at the end, percent.
         true_success_train, judged_success_train: Means over the last tenth of training.
         best_true_success: Of all evaluations.
@@ -56,7 +56,7 @@ class Outcome:
     judged_progress: float | None
     true_progress: float
     true_success_train: float
-    judged_success_train: float
+    judged_success_train: float | None
     best_true_success: float
     steps_to_50: int | None
     minutes_to_50: float | None
@@ -133,7 +133,7 @@ def read_outcome(run: RlConfig) -> tuple[Outcome, list[Point]]:
         judged_progress=last["judged_progress_final"],
         true_progress=last["true_progress_final"],
         true_success_train=_total(tail, "true_success") / len(tail),
-        judged_success_train=_total(tail, "judged_success") / len(tail),
+        judged_success_train=None if judged is None else _total(tail, "judged_success") / len(tail),
         best_true_success=max(p.true_success for p in points),
         steps_to_50=reached.env_steps if reached else None,
         minutes_to_50=reached.minutes if reached else None,

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sole.bench.config import RlBenchConfig
 from sole.errors import ConfigError, DataError
 from sole.rl.config import RlConfig
+from sole.rl.env_reward import check_settings
 from sole.run import write_atomically
 
 PLAN_FILE, RESULT_FILE = "plan.json", "result.json"
@@ -50,7 +51,7 @@ def _plan(config: RlBenchConfig, task: str, reward: str, seed: int) -> RlConfig:
     folder = config.out / "runs" / _folder_name(task) / _folder_name(reward) / f"seed{seed}"
     own = {"env": task, "reward": reward, "seed": seed, "run_dir": folder, "threads": 1}
     try:
-        return RlConfig.model_validate({**config.settings_of(task), **own})
+        run = RlConfig.model_validate({**config.settings_of(task), **own})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -58,6 +59,8 @@ def _plan(config: RlBenchConfig, task: str, reward: str, seed: int) -> RlConfig:
             f"{task}: {name}: {first['msg']} (got {first.get('input')!r}); these are settings of "
             "sole rl"
         ) from error
+    check_settings(run)
+    return run
 
 
 def _folder_name(name: str) -> str:

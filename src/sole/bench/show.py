@@ -33,9 +33,10 @@ def reward_table(comparison: Comparison) -> Table:
     for name in ("runs", "solved", "IQM", "mean", "hacked", "min", "min to 50%", "scoring"):
         table.add_column(name, justify="right")
     for row in comparison.rewards:
+        hacked = f"{row.n_hacked}/{row.n_runs}" if row.n_judged else "-"
         table.add_row(
             row.reward, f"{row.n_runs} of {row.n_planned}", f"{row.n_solved}/{row.n_tasks}",
-            _interval(row.iqm), _interval(row.mean), f"{row.n_hacked}/{row.n_runs}",
+            _interval(row.iqm), _interval(row.mean), hacked,
             f"{row.minutes:.1f}", _number(row.minutes_to_50, 1), f"{row.score_share:.0%}",
         )  # fmt: skip
     return table

@@ -14,12 +14,15 @@ from rich.table import Table
 
 from sole.config import parse_config
 from sole.console import progress_bar, stdout
+from sole.errors import ConfigError
 from sole.evals.figures import Figure, record_figures
 from sole.evals.output import make_room, write_table
 from sole.refine.config import RefineConfig
 from sole.refine.paired import sign_flip_p_value
 from sole.refine.run import Refined, refine
+from sole.rewarders.base import RewardModel
 from sole.rewarders.load import load_reward_model
+from sole.rl.env_reward import ENV, EnvReward, check_task
 from sole.rl.tasks import make_task
 from sole.run import write_atomically
 
@@ -53,14 +56,30 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def run_all(config: RefineConfig) -> list[Refined]:
-    """Every task and seed, one after the other."""
-    model = load_reward_model(
+def make_model(config: RefineConfig) -> RewardModel:
+    """What judges; for ``env`` nobody does.
+
+    Raises:
+        ConfigError: If there is no such model; for ``env`` if a task pays nothing, or a setting
+            needs a judge.
+    """
+    if config.reward == ENV:
+        for task in config.tasks:
+            check_task(task)
+        if config.calibration or config.caution:
+            raise ConfigError("reward env: judges nothing; leave calibration and caution out")
+        return EnvReward()
+    return load_reward_model(
         config.reward,
         think="always" if config.think else "fast",
         from_zero_weight=config.from_zero_weight,
         calibration=config.calibration,
     )
+
+
+def run_all(config: RefineConfig) -> list[Refined]:
+    """Every task and seed, one after the other."""
+    model = make_model(config)
     seeds = range(config.first_seed, config.first_seed + config.seeds)
     refined = []
     with progress_bar("runs", total=len(config.tasks) * len(seeds)) as advance:

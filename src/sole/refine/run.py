@@ -26,6 +26,7 @@ from sole.rl.agent import reseed
 from sole.rl.clock import Clock
 from sole.rl.closed_loop import Decide, LiveEpisode, play
 from sole.rl.completion import CompletionGuard, look_again
+from sole.rl.env_reward import ENV, check_env
 from sole.rl.envs import has_truth
 from sole.rl.judge import Judge
 from sole.run import Run, check_model, write_atomically
@@ -79,6 +80,8 @@ def refine(
         return Refined(**json.loads((folder / RESULT_FILE).read_text())["refined"])
     if not has_truth(envs[0]):
         raise ConfigError(f"task {task}: an environment of your own has no scripted expert")
+    if config.reward == ENV:
+        check_env(task, envs[0])
     torch.set_num_threads(config.threads)
     refined = _Refinement(config, task, seed, list(envs), model, folder).run()
     result = {"config": config.model_dump(mode="json"), "refined": asdict(refined)}
@@ -125,7 +128,7 @@ class _Refinement:
         self.config, self.task, self.seed, self.envs = config, task, seed, envs
         self.judge = Judge(
             model, privileged=config.reward == "oracle", form=config.reward_form,
-            discount=config.gamma, caution=config.caution,
+            discount=config.gamma, caution=config.caution, own_reward=config.reward == ENV,
         )  # fmt: skip
         self.run_ = Run(folder, config, {"task": task, "reward_model": model.model_id})
         self.clock = Clock()
@@ -186,13 +189,14 @@ class _Refinement:
         *,
         guarded: bool = False,
     ) -> list[LiveEpisode]:
-        guard = self._guard if guarded and self.config.end_on_completion else None
+        ends = self.config.end_on_completion and not self.judge.own_reward  # nothing is judged
+        guard = self._guard if guarded and ends else None
         every = self.config.score_every
         return play(envs, seeds, decide, self.judge, every=every, guarded=guard)
 
     def _guard(self, task: str) -> CompletionGuard:
         config, look = self.config, None
-        if config.second_look_copies and not self.judge.privileged:
+        if config.second_look_copies and self.judge.looks:
             look = look_again(
                 self.judge.model, task, config.completion_at, config.second_look_copies
             )
@@ -292,16 +296,17 @@ def _pairs(demos: Sequence[LiveEpisode]) -> tuple[np.ndarray, np.ndarray]:
     return states, np.concatenate([np.stack(demo.decisions) for demo in demos])
 
 
-def _summary(episodes: Sequence[LiveEpisode], judge: Judge) -> dict[str, float]:
+def _summary(episodes: Sequence[LiveEpisode], judge: Judge) -> dict[str, float | None]:
     """One iteration's counts; what is true is for reports only."""
     ended = [episode for episode in episodes if episode.completed]
     last = [e.judgement(judge).judged_progress[-1] for e in episodes]
     known = [float(p) for p in last if not np.isnan(p)]
+    unknown = None if judge.own_reward else 0.0
     return {
         "ended_early": len(ended),
         "false_endings": sum(not e.true_success[-1] for e in ended),
         "second_looks_refused": sum(e.n_refused for e in episodes),
         "true_success": float(np.mean([any(e.true_success) for e in episodes])),
-        "judged_progress_final": float(np.mean(known)) if known else 0.0,
+        "judged_progress_final": float(np.mean(known)) if known else unknown,
         "steps": sum(len(e.decisions) for e in episodes),
     }

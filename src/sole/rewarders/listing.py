@@ -82,3 +82,7 @@ def _show(n_frames: int) -> None:
         details.add_row("source", entry.source)
         stdout.print(f"[bold]{entry.name}[/]  {entry.about}")
         stdout.print(details)
+    stdout.print(
+        "[bold]env[/]  no reward model: the simulator's own dense reward, as --reward of sole rl, "
+        "sole bench rl and sole refine"
+    )

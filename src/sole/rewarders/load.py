@@ -214,6 +214,11 @@ def _control(name: str, seed: int) -> RewardModel | None:
         return _constant(value)
     if name == "random":
         return RandomWalk(seed)
+    if name == "env":
+        raise ConfigError(
+            "model env: is a simulator's own reward and judges no picture; only --reward of sole "
+            "rl, sole bench rl and sole refine takes it"
+        )
     return {"ramp": Ramp, "oracle": Oracle}[name]() if name in {"ramp", "oracle"} else None
 
 

@@ -12,7 +12,8 @@ from sole.data.episode import EpisodeScore, StepScore
 from sole.protocol.chain import scored_frames
 from sole.rewarders.base import RewardModel, Session, StepsTogether
 from sole.rl.completion import CompletionGuard
-from sole.rl.envs import has_truth
+from sole.rl.env_reward import NOT_JUDGED
+from sole.rl.envs import has_truth, read_own_reward
 from sole.rl.judge import Judge, Judgement
 from sole.sims.base import TaskEnv
 
@@ -46,6 +47,7 @@ class LiveEpisode:
         steps: What was said of them.
         completed: It ended because it was judged complete.
         n_refused: How often the guard's second look said no.
+        own_rewards: What the simulator paid for each decision; empty unless the judge pays that.
         true_success: The simulator's success at every moment; for reports only.
     """
 
@@ -57,6 +59,7 @@ class LiveEpisode:
     steps: list[StepScore] = field(default_factory=list)
     completed: bool = False
     n_refused: int = 0
+    own_rewards: list[float] = field(default_factory=list)
     true_success: list[bool] = field(default_factory=list)
 
     def judgement(self, judge: Judge) -> Judgement:
@@ -66,6 +69,8 @@ class LiveEpisode:
         limit, so the same is added here, ``discount / (1 - discount)`` times the reward of staying.
         """
         score = EpisodeScore(tuple(self.steps), judge.model.model_id)
+        if judge.own_reward:
+            return judge.paid(self.own_rewards, score)
         found = judge.judgement_of(score, np.array(self.frames), len(self.observations))
         if self.completed and found.rewards is not None:
             later = judge.discount / (1 - judge.discount)
@@ -120,7 +125,7 @@ class _Loop:
         for env, episode in zip(self.envs, self.episodes, strict=True):
             episode.observations.append(env.reset(seed=episode.seed)[0])
         model, tasks = self.judge.model, [env.task for env in self.envs]
-        self.sessions = [] if self.judge.privileged else [model.start(task) for task in tasks]
+        self.sessions = [model.start(task) for task in tasks] if self.judge.looks else []
         self.guards = [self.guarded(task) if self.guarded else None for task in tasks]
         self._look(0)
         for t in range(1, self.envs[0].max_steps + 1):
@@ -142,6 +147,8 @@ class _Loop:
             self.episodes[k].decisions.append(np.asarray(decision, np.float32))
             self.episodes[k].actions.append(np.asarray(action, np.float32))
             self.episodes[k].observations.append(self.envs[k].step(action)[0])
+            if self.judge.own_reward:
+                self.episodes[k].own_rewards.append(read_own_reward(self.envs[k]))
 
     def _look(self, t: int) -> None:
         running = self._running
@@ -150,7 +157,7 @@ class _Loop:
                 self.episodes[k].true_success.append(self.envs[k].truth()[1])
         if t not in self.moments or not running:
             return
-        views = [{} if self.judge.privileged else self.envs[k].views() for k in running]
+        views = [self.envs[k].views() if self.judge.looks else {} for k in running]
         for k, step, seen in zip(running, self._judge(running, views), views, strict=True):
             self._take(k, t, step, seen)
 
@@ -165,6 +172,8 @@ class _Loop:
     def _judge(self, running: list[int], views: list[Any]) -> list[StepScore]:
         if self.judge.privileged:
             return [TruthReader().step(self.envs[k]) for k in running]
+        if self.judge.own_reward:
+            return [NOT_JUDGED for _ in running]
         return step_all(self.judge.model, [self.sessions[k] for k in running], views)
 
 

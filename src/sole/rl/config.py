@@ -21,7 +21,8 @@ class RlConfig(Config):
     reward: str = "nano"
     """Any reward model that `sole models list` shows: nano, a folder of sole sft or sole fit, the
     address of a sole serve, a model on Hugging Face, METHOD:MODEL, openai:ADDRESS#MODEL, or a
-    control: oracle, ramp, random, constant:PERCENT."""
+    control: oracle, ramp, random, constant:PERCENT. env is the simulator's own dense reward
+    (Meta-World, robosuite, ManiSkill), to compare with."""
     task: str | None = None
     """A wording that replaces the task's own sentence."""
     views: str | None = None

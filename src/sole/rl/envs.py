@@ -2,7 +2,8 @@
 
 The agent's side reads observations and pictures and nothing else; the reward and the info of
 ``step`` are dropped unread.
-The truth is read by :class:`TruthRecorder`, which only reports and the oracle use.
+The truth is read by :class:`TruthRecorder`, which only reports and the oracle use; what the
+simulator itself pays by :func:`roll_out`, only when it is told to (``--reward env``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import gymnasium
 import numpy as np
@@ -52,7 +53,8 @@ class Rollout:
     """One finished episode: transitions for the learner, pictures for the judge, truth for us.
 
     ``actions`` were carried out; ``drawn`` is what the policy drew, before it was cut off at the
-    bounds of the action space. PPO's likelihoods are those of the drawn ones.
+    bounds of the action space. PPO's likelihoods are those of the drawn ones. ``own_rewards``,
+    what the simulator paid for each action, is empty unless it was asked for.
     """
 
     observations: list[Observation]
@@ -61,6 +63,7 @@ class Rollout:
     known_truth: Truth | None
     seconds: dict[str, float] = field(default_factory=dict)
     drawn: list[np.ndarray] = field(default_factory=list)
+    own_rewards: list[float] = field(default_factory=list)
 
     @property
     def truth(self) -> Truth:
@@ -100,6 +103,18 @@ def has_truth(env: TaskEnv) -> bool:
     return getattr(env, "has_truth", True)
 
 
+def read_own_reward(env: TaskEnv) -> float:
+    """What the simulator paid for the last decision: for ``--reward env`` only.
+
+    Raises:
+        SimError: If it has no dense reward.
+    """
+    paid = env.own_reward()
+    if paid is None:
+        raise SimError(f"{env.env_name}: has no dense reward of its own")
+    return paid
+
+
 def pictured_moments(episode: Episode) -> tuple[np.ndarray, int]:
     """Which moments of the attempt an episode's frames show, and how many moments it had.
 
@@ -134,6 +149,15 @@ def _channels_first(picture: np.ndarray, picture_px: int | None) -> np.ndarray:
     if picture_px is not None and max(picture.shape[:2]) > picture_px:
         picture = fit_tile(picture, picture_px)
     return picture.transpose(2, 0, 1)
+
+
+class Shown(TypedDict, total=False):
+    """How an :class:`AgentEnv` shows its task; its defaults where nothing is said."""
+
+    kind: str
+    every: int
+    task: str | None
+    picture_px: int | None
 
 
 class AgentEnv(gymnasium.Env[Any, np.ndarray]):
@@ -227,11 +251,9 @@ def roll_out(
     seeds: list[int],
     act: Act,
     *,
-    kind: str = "state",
-    every: int = 1,
-    task: str | None = None,
-    picture_px: int | None = None,
     see: See | None = None,
+    own_reward: bool = False,
+    **shown: Unpack[Shown],
 ) -> list[Rollout]:
     """Run one episode in each env, in lock-step so that the policy sees one batch per step.
 
@@ -239,18 +261,17 @@ def roll_out(
         envs: Task environments of equal horizon.
         seeds: Reset seed of each.
         act: Batch of observations -> actions ``(n, A)``; cut off at the action space's bounds.
-        kind: ``state`` or ``pixels``.
-        every: Keep pictures every this many decisions (pixels are rendered at every one).
-        task: A wording that replaces the task's own sentence.
-        picture_px: Side of the pictures that the policy sees.
         see: What the policy sees in place of the observations of all envs at one moment.
+        own_reward: Also note what the simulator itself pays; the policy does not see it.
+        shown: How each task is shown; pixels are rendered at every decision, whatever ``every``.
     """
-    agents = [AgentEnv(env, kind, every=every, task=task, picture_px=picture_px) for env in envs]
+    agents = [AgentEnv(env, **shown) for env in envs]
     recorders = [TruthRecorder() if has_truth(env) else None for env in envs]
     began = [agent.reset(seed=seed)[0] for agent, seed in zip(agents, seeds, strict=True)]
     seen = [[one] for one in (see(began) if see else began)]
     taken: list[list[np.ndarray]] = [[] for _ in envs]
     drawn: list[list[np.ndarray]] = [[] for _ in envs]
+    paid: list[list[float]] = [[] for _ in envs]
     _look(recorders, envs)
     films: list[Episode] = []
     for _ in range(envs[0].max_steps):
@@ -262,6 +283,7 @@ def roll_out(
             now.append(observation)
             taken[k].append(action)
             drawn[k].append(wanted[k])
+            paid[k] += [read_own_reward(agent.task_env)] if own_reward else []
             films += info.values()
         for past, one in zip(seen, see(now) if see else now, strict=True):
             past.append(one)
@@ -269,7 +291,7 @@ def roll_out(
     return [
         Rollout(
             seen[k], taken[k], films[k], recorder.truth() if recorder else None, agent.seconds,
-            drawn[k],
+            drawn[k], paid[k],
         )
         for k, (agent, recorder) in enumerate(zip(agents, recorders, strict=True))
     ]  # fmt: skip

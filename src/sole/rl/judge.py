@@ -33,11 +33,13 @@ class Judgement:
         rewards: ``(T-1,)`` float32, the reward of each decision; None when the episode is dropped.
         judged_progress: ``(T,)`` percent at every moment, NaN when dropped.
         score: The model's verdict on the pictured moments.
+        is_judged: False where the simulator itself paid and nothing was judged.
     """
 
     rewards: np.ndarray | None
     judged_progress: np.ndarray
     score: EpisodeScore
+    is_judged: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Judge:
         privileged: Show the truth to the model; the oracle's only.
         caution: So many times its uncertainty is taken off the progress.
         gate_points: A moment that is less certain than this keeps the last certain progress.
+        own_reward: Pay what the simulator itself paid, psi times, and judge nothing
+            (``--reward env``); form, clip, failure and caution are about what is judged.
     """
 
     model: RewardModel
@@ -66,15 +70,30 @@ class Judge:
     discount: float = 1.0
     caution: float = 0.0
     gate_points: float | None = None
+    own_reward: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether it needs pictures; who is shown the truth or the simulator's pay does not."""
+        return not (self.privileged or self.own_reward)
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Judgement]:
         """Judge all roll-outs in one batch."""
+        if self.own_reward:
+            scores = self.model.score([r.shown() for r in rollouts])
+            return [self.paid(r.own_rewards, s) for r, s in zip(rollouts, scores, strict=True)]
         return self.judge([r.with_truth() if self.privileged else r.shown() for r in rollouts])
 
     def judge(self, episodes: Sequence[Episode]) -> list[Judgement]:
         """Judge filmed episodes, as :class:`~sole.rl.envs.AgentEnv` makes them, in one batch."""
         scores = self.model.score(episodes)
         return [self._judge(e, s) for e, s in zip(episodes, scores, strict=True)]
+
+    def paid(self, own_rewards: Sequence[float], score: EpisodeScore) -> Judgement:
+        """What the simulator paid, one number for each decision, in place of a judgement."""
+        rewards = self.psi * np.asarray(own_rewards, np.float32)
+        unknown = np.full(len(rewards) + 1, np.nan, np.float32)
+        return Judgement(rewards.astype(np.float32), unknown, score, is_judged=False)
 
     def label(self, episodes: list[Episode]) -> list[np.ndarray | None]:
         """Rewards alone, for :class:`~sole.rl.relabel.RelabelledBuffer`."""

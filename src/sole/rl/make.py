@@ -14,6 +14,7 @@ from sole.rewarders.ensemble import EnsembleRewardModel
 from sole.rewarders.load import load_reward_model
 from sole.rl.agent import SacAgent, falling
 from sole.rl.config import RlConfig
+from sole.rl.env_reward import ENV, EnvReward, check_settings
 from sole.rl.ppo import PpoAgent
 from sole.rl.tasks import make_task
 from sole.sims.base import TaskEnv
@@ -34,6 +35,9 @@ def make_envs(config: RlConfig) -> list[TaskEnv]:
 
 def make_model(config: RlConfig) -> RewardModel:
     """The reward model, or an ensemble with its jury and copies."""
+    if config.reward == ENV:
+        check_settings(config)
+        return EnvReward()
     members = [
         load_reward_model(
             name,

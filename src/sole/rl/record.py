@@ -23,12 +23,11 @@ def round_metrics(
 ) -> dict[str, float | None]:
     """Means over one round's episodes; success is *ever*, progress is at the last moment.
 
-    What is true is None in an environment without a truth.
+    What is true is None in an environment without a truth, what is judged where nothing is.
     """
     truths = _truths(rollouts)
-    done = [judged_success(j.score, judged_success_at) for j in judged]
     return {
-        "judged_success": float(np.mean(done)),
+        "judged_success": _share_judged_successful(judged, judged_success_at),
         "true_success": _mean([t.any_success for t in truths]),
         "judged_progress_final": _mean([j.judged_progress[-1] for j in judged]),
         "true_progress_final": _mean([t.true_progress[-1] for t in truths]),
@@ -55,10 +54,9 @@ def eval_metrics(
     """True success over evaluation episodes with its Wilson 95 percent interval.
 
     ``held_success`` counts the episodes that were still successful at their last moment. What is
-    true is None in an environment without a truth.
+    true is None in an environment without a truth, what is judged where nothing is.
     """
     truths = _truths(rollouts)
-    done = [judged_success(j.score, judged_success_at) for j in judged]
     wins = sum(t.any_success for t in truths)
     low, high = wilson(wins, len(truths)) if truths else (None, None)
     return {
@@ -66,7 +64,7 @@ def eval_metrics(
         "true_success_low": low,
         "true_success_high": high,
         "held_success": _mean([t.true_success[-1] for t in truths]),
-        "judged_success": float(np.mean(done)),
+        "judged_success": _share_judged_successful(judged, judged_success_at),
         "true_progress_final": _mean([t.true_progress[-1] for t in truths]),
         "judged_progress_final": _mean([j.judged_progress[-1] for j in judged]),
         "n_episodes": len(rollouts),
@@ -75,6 +73,10 @@ def eval_metrics(
 
 def _truths(rollouts: Sequence[Rollout]) -> list[Truth]:
     return [r.known_truth for r in rollouts if r.known_truth is not None]
+
+
+def _share_judged_successful(judged: Sequence[Judgement], at: float) -> float | None:
+    return _mean([judged_success(j.score, at) for j in judged if j.is_judged])
 
 
 def _true_progress(rollout: Rollout) -> np.ndarray:

@@ -28,6 +28,7 @@ from sole.rl.agent import reseed
 from sole.rl.choice import JudgedEvaluation, best_judged, has_plateaued
 from sole.rl.clock import EVALUATE_SCORE, PARTS, Clock, seconds_per_1000_steps
 from sole.rl.config import RlConfig
+from sole.rl.env_reward import ENV, check_env, check_settings
 from sole.rl.envs import Rollout, has_truth, observation_space, roll_out
 from sole.rl.eye import EyeView
 from sole.rl.judge import Judge, Judgement
@@ -79,6 +80,7 @@ def train(
             evaluation too; those made from a name have others for it.
         model: A ready reward model instead of ``config.reward``.
     """
+    check_settings(config)
     torch.set_num_threads(config.threads)
     if envs:
         return _Training(config, list(envs), list(envs), model).run()
@@ -99,9 +101,12 @@ class _Training:
         self.oracle = config.reward == "oracle"
         if self.oracle and not has_truth(envs[0]):
             raise ConfigError(f"env {config.env}: has no truth, so it has no oracle")
+        if config.reward == ENV:
+            check_env(config.env, envs[0])
         self.judge = Judge(
             model or make_model(config), config.psi, config.clip, config.failure, self.oracle,
             form=config.reward_form, caution=config.caution, gate_points=config.gate_points,
+            own_reward=config.reward == ENV,
         )  # fmt: skip
         if config.asynchronous and config.stale_rounds and config.algorithm == "ppo":
             raise ConfigError("PPO learns from its newest round: it needs --stale-rounds 0")
@@ -325,6 +330,7 @@ class _Training:
         return roll_out(
             envs[: len(seeds)], seeds, act, kind=self._kind, task=self.config.task,
             every=every or self.config.score_every, picture_px=self._picture_px, see=self.see,
+            own_reward=self.judge.own_reward,
         )  # fmt: skip
 
     @property

@@ -1,8 +1,9 @@
 """What a simulated task must offer, whatever suite it comes from.
 
 The agent's side of an environment is ``reset``, ``step``, ``views``, ``proprio`` and ``state``. The
-truth lives behind :meth:`TaskEnv.truth`, which only evaluators and data builders call: the reward
-that ``step`` returns is always 0.0, and its ``info`` is empty.
+truth lives behind :meth:`TaskEnv.truth`, which only evaluators and data builders call, and what the
+simulator itself pays behind :meth:`TaskEnv.own_reward`, which only ``--reward env`` reads: the
+reward that ``step`` returns is always 0.0, and its ``info`` is empty.
 """
 
 from __future__ import annotations
@@ -50,6 +51,15 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray], abc.ABC):
             True progress in percent [-100, 100], true success, and the facts.
         """
 
+    def own_reward(self) -> float | None:
+        """What the simulator itself paid for the last decision (privileged), by its dense reward.
+
+        Returns:
+            The mean over the simulator's steps of that decision, 0.0 before the first one. In
+            [0, 1] where the suite defines a range. None where there is no dense reward of its own.
+        """
+        return None
+
     @abc.abstractmethod
     def expert_action(self) -> np.ndarray:
         """What a scripted expert would do now, in the action space (privileged)."""
@@ -81,3 +91,5 @@ def _check_moment(env: TaskEnv) -> None:
     assert (progress == 100.0) == success, f"progress {progress} with success {success}"
     assert set(facts) == set(Facts.__annotations__), f"facts: got {sorted(facts)}"
     assert env.proprio().dtype == np.float32, "proprio must be float32"
+    paid = env.own_reward()
+    assert paid is None or np.isfinite(paid), f"own reward: expected a finite number, got {paid}"

@@ -101,8 +101,8 @@ class LiberoEnv(SuiteEnv):
                 return
         raise SimError(f"libero/{self.env_name}: no free places after {_PLACEMENTS} draws")
 
-    def _act(self, action: np.ndarray) -> None:
-        self._env.step(action)
+    def _act(self, action: np.ndarray) -> float:
+        return float(self._env.step(action)[1])  # sparse: nothing but its success once more
 
     def _measure(self) -> Moment:
         met = [bool(self._env._eval_predicate(goal.state)) for goal in self._goals]

@@ -93,6 +93,10 @@ class ManiSkillEnv(SuiteEnv):
         """Free the simulation."""
         self._env.close()
 
+    def own_reward(self) -> float:
+        """ManiSkill's dense reward as it normalises it, in [0, 1]."""
+        return self._paid
+
     def _restart(self, seed: int) -> None:
         self._env.reset(seed=seed)
         for hidden in self._env._hidden_objects:
@@ -104,10 +108,11 @@ class ManiSkillEnv(SuiteEnv):
         self._reach_m = float(np.linalg.norm(self._start - self._tip_m()))
         self._way_m = self._distance_m()
 
-    def _act(self, action: np.ndarray) -> None:
+    def _act(self, action: np.ndarray) -> float:
         # ManiSkill opens the gripper with 1.
-        self._env.step(np.array([*action[:3], -action[3]], np.float32))
+        paid = self._env.step(np.array([*action[:3], -action[3]], np.float32))[1]
         self._verdict = self._env.evaluate()
+        return float(_array(paid))
 
     def _picture(self, camera: str) -> np.ndarray:
         wanted = {"rgb": True, "depth": False, "position": False, "segmentation": False}
@@ -187,6 +192,7 @@ def _make_simulator(name: str, size_px: int) -> Any:
             return gymnasium.make(
                 f"{name}-v1",
                 obs_mode="none",
+                reward_mode="normalized_dense",
                 control_mode="pd_ee_delta_pos",
                 robot_uids="panda_wristcam",
                 sim_backend="cpu",

@@ -1,9 +1,9 @@
 """Meta-World's 50 tasks as :class:`TaskEnv`: two upright views, one progress scale, no leak.
 
-Meta-World 3.1.1 (Yu et al. 2019, arXiv 1910.10897). Its dense reward and its ``success`` are read
-in :meth:`MetaWorldEnv.truth` only. Cameras: ``corner4``, which Meta-World renders upside down, and
-the wrist camera ``gripperPOV``. The simulator runs at 80 Hz; one decision is ``action_repeat`` of
-its steps.
+Meta-World 3.1.1 (Yu et al. 2019, arXiv 1910.10897). Its ``success`` is read in
+:meth:`MetaWorldEnv.truth` only, its dense reward kept for :meth:`MetaWorldEnv.own_reward` only.
+Cameras: ``corner4``, which Meta-World renders upside down, and the wrist camera ``gripperPOV``. The
+simulator runs at 80 Hz; one decision is ``action_repeat`` of its steps.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from sole.sims.render import FastRenderer
 from sole.sims.staged import fraction, free_progress, from_start, staged_progress
 
 SIMULATOR_HZ = 80.0
+#: What Meta-World pays for each step once a task is done, and the most that it pays.
+_MOST_PAID = 10.0
 REACH_SLACK_M = 0.03
 #: Distance at which Meta-World calls a task done (its ``evaluate_state``), where it is not 0.07.
 _DONE_WITHIN_M = {
@@ -71,6 +73,7 @@ class MetaWorldEnv(TaskEnv):
         self.observation_space = Box(-np.inf, np.inf, (39,), np.float32)
         self._observation = np.zeros(39)
         self._n_steps = 0
+        self._paid = 0.0
         self._progress_at_start = 0.0
 
     def reset(
@@ -90,6 +93,7 @@ class MetaWorldEnv(TaskEnv):
         self._env._prev_obs = self._env._get_curr_obs_combined_no_goal()
         self._observation = self._env._get_obs()
         self._n_steps = 0
+        self._paid = 0.0
         self._start = self._measure()
         self._progress_at_start = 0.0
         self._progress_at_start = self.truth()[0]
@@ -98,9 +102,12 @@ class MetaWorldEnv(TaskEnv):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Repeat one action for ``action_repeat`` simulator steps; the reward is always 0.0."""
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        paid = 0.0
         for _ in range(self._action_repeat):
             self._env.curr_path_length = 0  # our horizon, not Meta-World's 500
-            self._observation, *_ = self._env.step(action)
+            self._observation, reward, *_ = self._env.step(action)
+            paid += float(reward)
+        self._paid = paid / self._action_repeat
         self._n_steps += 1
         return self._observation.astype(np.float32), 0.0, False, self._n_steps >= self.max_steps, {}
 
@@ -141,6 +148,10 @@ class MetaWorldEnv(TaskEnv):
             )
         progress = from_start(progress, self._progress_at_start)
         return progress, now["success"], self._facts(now, done)
+
+    def own_reward(self) -> float:
+        """Meta-World's dense reward (0 to 10) of the last decision's steps, their mean over 10."""
+        return self._paid / _MOST_PAID
 
     def close(self) -> None:
         """Free the renderer."""

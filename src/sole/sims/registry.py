@@ -26,6 +26,7 @@ class Suite:
         install: The command that installs them, in a checkout.
         tasks: Names and descriptions; empty for our own worlds.
         held_out: Split of names that are held out although they cannot be made here.
+        own_reward: Whether the simulator has a dense reward of its own (``TaskEnv.own_reward``).
     """
 
     name: str
@@ -33,6 +34,7 @@ class Suite:
     install: str
     tasks: Mapping[str, MetaWorldTask | SuiteTask]
     held_out: Mapping[str, Split] = field(default_factory=dict)
+    own_reward: bool = False
 
     def installed(self) -> bool:
         """Whether every module can be found; nothing is imported."""
@@ -44,18 +46,19 @@ SUITES: dict[str, Suite] = {
     for suite in (
         Suite(
             "metaworld", ("metaworld", "mujoco"),
-            "pip install -c constraints.txt '.[metaworld]'", metaworld_tasks.TASKS,
+            "pip install -c constraints.txt '.[metaworld]'", metaworld_tasks.TASKS, own_reward=True,
         ),
         Suite(
             "worlds", ("metaworld", "mujoco"),
             "pip install -c constraints.txt '.[metaworld]'", {},
         ),
         Suite(
-            "robosuite", ("robosuite", "mujoco"), f"{_WITH} '.[robosuite]'", robosuite_tasks.TASKS
+            "robosuite", ("robosuite", "mujoco"), f"{_WITH} '.[robosuite]'",
+            robosuite_tasks.TASKS, own_reward=True,
         ),
         Suite(
             "maniskill", ("mani_skill", "sapien"), f"{_WITH} '.[maniskill]'",
-            maniskill_tasks.TASKS, maniskill_tasks.HELD_OUT,
+            maniskill_tasks.TASKS, maniskill_tasks.HELD_OUT, own_reward=True,
         ),
         Suite(
             "libero", ("libero", "robosuite", "mujoco"), f"{_WITH} '.[libero]'",

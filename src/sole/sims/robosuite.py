@@ -1,8 +1,9 @@
 """robosuite's single-arm tasks as :class:`TaskEnv` (Zhu et al. 2020, arXiv 2009.12293).
 
 The Panda is moved by robosuite's operational-space controller: each control step (20 Hz) asks for
-up to 5 cm along each axis, the hand keeps its orientation. Robosuite's rewards are never used, its
-``_check_success`` is read in :meth:`truth` only. Version 1.4, as LIBERO pins it.
+up to 5 cm along each axis, the hand keeps its orientation. Its ``_check_success`` is read in
+:meth:`truth` only, its shaped reward kept for :meth:`own_reward` only. Version 1.4, as LIBERO pins
+it.
 """
 
 # The simulator is an extra that a checkout need not have.
@@ -84,6 +85,10 @@ class RobosuiteEnv(SuiteEnv):
             raise self.no_expert()
         return act(self.env_name, self._measure(), self._probe, self._action_repeat)
 
+    def own_reward(self) -> float:
+        """Robosuite's shaped reward, in [0, 1]; that of Wipe has penalties and no range."""
+        return self._paid
+
     def close(self) -> None:
         """Free the renderer and the simulation."""
         if self._cameras is not None:
@@ -104,9 +109,9 @@ class RobosuiteEnv(SuiteEnv):
             self._env.reset()
         self._bind()
 
-    def _act(self, action: np.ndarray) -> None:
+    def _act(self, action: np.ndarray) -> float:
         # The wiping tool has no fingers: its action ends with z.
-        self._env.step(action[: self._n_inputs])
+        return float(self._env.step(action[: self._n_inputs])[1])
 
     def _measure(self) -> Moment:
         contact, grasped = self._arm.touches(self._probe.bodies)
@@ -138,6 +143,7 @@ def _make_simulator(name: str) -> Any:
         use_camera_obs=False,
         control_freq=int(CONTROL_HZ),
         ignore_done=True,
+        reward_shaping=True,  # changes what is paid and nothing else
         # The model stays, so that the renderer may; poses are drawn anew all the same.
         hard_reset=False,
     )

@@ -186,6 +186,7 @@ class SuiteEnv(TaskEnv):
         self.action_space = Box(-1.0, 1.0, (4,), np.float32)
         self.observation_space = Box(-np.inf, np.inf, (STATE_SIZE,), np.float32)
         self._n_steps = 0
+        self._paid = 0.0
         self._progress_at_start = 0.0
         self._previous = np.zeros(7)
 
@@ -198,6 +199,7 @@ class SuiteEnv(TaskEnv):
         # The first reset of a seed draws what no seed at all would draw after it.
         self._restart(int(self.np_random.integers(2**31)) if seed is None else seed)
         self._n_steps = 0
+        self._paid = 0.0
         self._progress_at_start = progress_of(self._measure())
         self._previous = self._state()
         return self._observation(), {}
@@ -208,8 +210,8 @@ class SuiteEnv(TaskEnv):
         if action.shape != (4,):
             raise SimError(f"expected an action (dx, dy, dz, gripper), got shape {action.shape}")
         self._previous = self._state()
-        for _ in range(self._action_repeat):
-            self._act(action)
+        self._paid = sum(self._act(action) for _ in range(self._action_repeat))
+        self._paid /= self._action_repeat
         self._n_steps += 1
         return self._observation(), 0.0, False, self._n_steps >= self.max_steps, {}
 
@@ -238,8 +240,8 @@ class SuiteEnv(TaskEnv):
         """Begin anew; equal seeds give equal episodes."""
 
     @abc.abstractmethod
-    def _act(self, action: np.ndarray) -> None:
-        """Simulate one control step."""
+    def _act(self, action: np.ndarray) -> float:
+        """Simulate one control step; return what the suite pays for it."""
 
     @abc.abstractmethod
     def _measure(self) -> Moment:
