@@ -129,6 +129,9 @@ class VlmRlvrConfig(VlmConfig):
     """Reward of a reasoning whose checkable claims are all true."""
     direction_weight: float = Field(0.25, ge=0)
     """Reward of a change told in the right direction; 0 leaves it out."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Above 0, each optimiser step also takes this much of the supervised loss, on as many examples
+    as replies."""
     vllm: Literal["auto", "yes", "no"] = "auto"
     """Draw replies with vLLM: auto is yes where it is installed and there is a GPU."""
     vllm_memory: float = Field(0.3, gt=0, lt=1)

@@ -7,7 +7,7 @@ would have seen, and how a batch is cut into parts changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -76,6 +76,7 @@ class VlmExamples:
         geometry: Geometry,
         seed: int,
     ):
+        self._sources, self._weights, self._settings = sources, weights, settings
         self._shares = shares(weights, [len(source) for source in sources])
         self._geometry, self._seed = geometry, seed
         self._samplers = [
@@ -87,6 +88,11 @@ class VlmExamples:
 
     def __getitem__(self, index: int) -> VlmExample:
         return self._cached(int(index))
+
+    def drawn_apart(self, seed: int, **changes: float) -> VlmExamples:
+        """Examples of the same sources and weights, drawn by another seed and changed settings."""
+        settings = replace(self._settings, **changes)  # type: ignore[arg-type]
+        return VlmExamples(self._sources, self._weights, settings, self._geometry, seed)
 
     def _make(self, index: int) -> VlmExample:
         rng = np.random.default_rng([self._seed, _SOURCE_DRAW, index])

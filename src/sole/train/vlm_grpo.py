@@ -31,8 +31,10 @@ from sole.train.verify import (
     judge_reply,
     truth_reward,
 )
-from sole.train.vlm_config import VlmRlvrConfig
+from sole.train.vlm_collate import Collator
+from sole.train.vlm_config import VlmRlvrConfig, VlmSftConfig
 from sole.train.vlm_examples import VlmExamples
+from sole.train.vlm_joint import APART, joint_trainer
 from sole.train.vlm_model import (
     accumulation,
     adapters,
@@ -80,11 +82,12 @@ def train(config: VlmRlvrConfig) -> Path:
     asked = arguments(config, state.num_processes)
     network = open_network(config)  # before the data: they take longer than to notice a wrong name
     examples, n_moments, kept_px = load_examples(config, think_share=0.0, question_share=0.0)
-    make_collator(config, network, examples, kept_px)  # checks tokens and features
+    supervised = supervised_examples(config, examples) if config.sft_weight else examples
+    collator = make_collator(config, network, supervised, kept_px)  # checks tokens and features
     run, checkpoint = begin_together(config, {"n_moments": n_moments, "steps": config.steps})
     log = CompletionLog(run.folder, rounds_done(config, checkpoint)) if run is not None else None
     steps_log = RunLog(run, config.steps * config.updates_per_step)
-    trainer = _trainer_class()(
+    trainer = _trainer_class(collator, config.sft_weight)(
         model=network.model,
         reward_funcs=reward_functions(network, config.reward_weights()),
         args=asked,
@@ -97,6 +100,16 @@ def train(config: VlmRlvrConfig) -> Path:
     trainer.remove_callback(PrinterCallback)
     run_through(trainer, steps_log, checkpoint)
     return write_out(config, trainer, network)
+
+
+def supervised_examples(config: VlmRlvrConfig, questions: VlmExamples) -> VlmExamples:
+    """What ``--sft-weight`` trains on: the same sources, drawn as ``sole sft`` draws by default."""
+    usual = VlmSftConfig.model_fields
+    return questions.drawn_apart(
+        config.seed + APART,
+        think_share=usual["think_share"].default,
+        question_share=usual["question_share"].default,
+    )
 
 
 def rounds_done(config: VlmRlvrConfig, checkpoint: Path | None) -> int:
@@ -133,6 +146,8 @@ def arguments(config: VlmRlvrConfig, n_devices: int) -> Any:
         lr_scheduler_type="linear",
         logging_steps=1,
         save_steps=config.checkpoint_every * config.updates_per_step,
+        # The second pass of a joint step must find the buffers as the first one left them.
+        ddp_broadcast_buffers=False if config.sft_weight else None,
         use_vllm=uses_vllm(config),
         vllm_mode="colocate",
         vllm_gpu_memory_utilization=config.vllm_memory,
@@ -207,7 +222,7 @@ def replies(network: Network, completion_ids: Sequence[Sequence[int]]) -> list[s
     return texts
 
 
-def _trainer_class() -> Any:
+def _trainer_class(collator: Collator, sft_weight: float) -> Any:
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     class Trainer(GRPOTrainer):
@@ -216,7 +231,7 @@ def _trainer_class() -> Any:
         def _send_telemetry(self) -> None:
             """Nobody is told of a training."""
 
-    return Trainer
+    return joint_trainer(Trainer, collator, sft_weight) if sft_weight else Trainer
 
 
 class ShowReplies(TrainerCallback):
