@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from sole.bench import command, on_ray, plan, pool, weights, worker
 from sole.bench.compare import compare
 from sole.bench.config import RlBenchConfig
 from sole.bench.outcome import Outcome, read_outcome
-from sole.bench.show import bench_figures, left_out, reward_table
+from sole.bench.show import bench_figures, left_out, reward_grid, tables
 from sole.bench.statistics import interquartile_mean, mean_score, stratified_interval
 from sole.bench.verdict import is_hacked, verdict_of
 from sole.config import load_preset, parse_config
@@ -425,9 +427,43 @@ def test_preset_holds_the_17_test_tasks_and_is_valid(tmp_path):
 
 def test_table_shows_the_interval(tmp_path):
     rows = rows_of([outcome("s/a", "nano", k, 0.25 * k, 0.9) for k in range(4)], nano=6)
-    cells = [next(iter(column.cells)) for column in reward_table(rows).columns]
-    assert cells[1:3] == ["4 of 6", "0/1"]
-    assert "[" in str(cells[3])
+    cells = reward_grid(rows).rows[0]
+    assert cells[1:3] == ("4 of 6", "0/1")
+    assert cells[3] == "38% [0%, 75%]"
+
+
+LONGEST = "libero/KITCHEN_SCENE10_close_the_top_drawer_of_the_cabinet"
+WIDE = [
+    outcome(task, reward, seed, true, 0.0)
+    for task in ("metaworld/handle-press-side", LONGEST)
+    for reward, most in (("runs/hn-round-2/model", 0.5), ("oracle", 1.0), ("constant:50", 0.1))
+    for seed, true in enumerate((0.0, most, most, 0.0))
+]
+
+
+@pytest.mark.parametrize("width", [80, 100, 300])
+def test_no_table_is_wider_than_the_terminal_and_no_number_is_cut_off(width):
+    console = Console(width=width, record=True, file=StringIO())
+    shown = tables(rows_of(WIDE), width)
+    for table in shown:
+        console.print(table)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    words = ("judged", "verdict", "signal-limited", "steps to 50%", "50% (0%-100%)", "scoring",
+             "50% [0%, 100%]", "min to 50%", "learn")  # fmt: skip
+    assert [word for word in words if word not in text] == []
+    assert (len(shown) == 3) == (width == 300)
+
+
+def test_a_usual_sweep_shows_true_judged_and_verdict_side_by_side_at_80_characters():
+    usual = [outcome("metaworld/handle-press-side", r, k, most - 0.1 * k, 0.1)
+             for r, most in (("nano", 0.3), ("oracle", 1.0)) for k in range(3)]  # fmt: skip
+    shown = tables(rows_of(usual), 80)
+    by_task = [t for t in shown if str(t.title).startswith("by task")]
+    found = [[str(column.header) for column in table.columns] for table in by_task]
+    assert found[0][:5] == ["task", "reward", "true", "judged", "verdict"]
+    assert {name for names in found for name in names[2:]} >= {"held", "steps to 50%"}
 
 
 @pytest.mark.slow

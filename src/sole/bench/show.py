@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from sole.bench.compare import Comparison, Interval, RewardRow, TaskRow
 from sole.bench.config import RlBenchConfig
@@ -14,70 +15,129 @@ from sole.console import stdout
 from sole.evals.figures import Figure
 from sole.rl.clock import PARTS
 
+#: Widest part of a first column that is shown in one line; longer names are folded there.
+_NAME_WIDTH = 22
+_BORDERS = 3  # of each column, and one more of the table
+
 
 def show(comparison: Comparison, n_planned: int, folder: Path) -> None:
-    """Print both tables, and where everything lies."""
-    stdout.print(reward_table(comparison))
-    stdout.print(task_table(comparison))
-    stdout.print(cost_table(comparison))
+    """Print all tables, and where everything lies."""
+    for table in tables(comparison, stdout.width):
+        stdout.print(table)
     n = len(comparison.outcomes)
     stdout.print(
         f"{n} of {n_planned} runs. Runs, tables and plots: {folder}", markup=False, soft_wrap=True
     )
 
 
-def reward_table(comparison: Comparison) -> Table:
-    """Reward models side by side."""
-    table = Table(title="true success over tasks and seeds [95% interval, other seeds]")
-    table.add_column("reward", no_wrap=True)
-    for name in ("runs", "solved", "IQM", "mean", "hacked", "min", "min to 50%", "scoring"):
-        table.add_column(name, justify="right")
-    for row in comparison.rewards:
-        hacked = f"{row.n_hacked}/{row.n_runs}" if row.n_judged else "-"
-        table.add_row(
-            row.reward, f"{row.n_runs} of {row.n_planned}", f"{row.n_solved}/{row.n_tasks}",
-            _interval(row.iqm), _interval(row.mean), hacked,
-            f"{row.minutes:.1f}", _number(row.minutes_to_50, 1), f"{row.score_share:.0%}",
-        )  # fmt: skip
+def tables(comparison: Comparison, width: int) -> list[Table]:
+    """Reward models, tasks and costs; columns that do not fit come in a table of their own.
+
+    Args:
+        comparison: What is shown.
+        width: Characters of the terminal.
+    """
+    return [
+        table
+        for make in (reward_grid, task_grid, cost_grid)
+        for table in fitted(make(comparison), width)
+    ]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells of a table before it is known how many columns fit side by side.
+
+    Attributes:
+        title: Above it.
+        columns: Their names.
+        rows: Cells, all plain text.
+        n_names: So many first columns say whose row it is.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    n_names: int = 1
+
+
+def fitted(grid: Grid, width: int) -> list[Table]:
+    """The grid as one table, or as several that repeat its first columns, each within ``width``.
+
+    Only names are ever folded: a number that is cut off, or missing, would be another number.
+    """
+    widths = [max(map(len, cells)) for cells in zip(grid.columns, *grid.rows, strict=True)]
+    names = [min(w, _NAME_WIDTH) + _BORDERS for w in widths[: grid.n_names]]
+    room = width - 1 - sum(names)
+    groups, used = [list[int]()], 0
+    for column in range(grid.n_names, len(widths)):
+        taken = widths[column] + _BORDERS
+        if groups[-1] and used + taken > room:
+            groups.append([])
+            used = 0
+        groups[-1].append(column)
+        used += taken
+    return [_table(grid, group, continued=k > 0) for k, group in enumerate(groups)]
+
+
+def _table(grid: Grid, group: list[int], *, continued: bool) -> Table:
+    table = Table(title=f"{grid.title}, continued" if continued else grid.title)
+    for name in grid.columns[: grid.n_names]:
+        table.add_column(name, overflow="fold")
+    for column in group:
+        table.add_column(grid.columns[column], justify="right", no_wrap=True)
+    for row in grid.rows:
+        table.add_row(*(Text(row[k]) for k in (*range(grid.n_names), *group)))
     return table
 
 
-def cost_table(comparison: Comparison) -> Table:
+def reward_grid(comparison: Comparison) -> Grid:
+    """Reward models side by side."""
+    names = ("reward", "runs", "solved", "IQM", "mean", "hacked", "min", "min to 50%", "scoring")
+    rows = [
+        (
+            row.reward, f"{row.n_runs} of {row.n_planned}", f"{row.n_solved}/{row.n_tasks}",
+            _interval(row.iqm), _interval(row.mean),
+            f"{row.n_hacked}/{row.n_runs}" if row.n_judged else "-",
+            f"{row.minutes:.1f}", _number(row.minutes_to_50, 1), f"{row.score_share:.0%}",
+        )
+        for row in comparison.rewards
+    ]  # fmt: skip
+    return Grid("true success over tasks and seeds [95% interval, other seeds]", names, rows)
+
+
+def cost_grid(comparison: Comparison) -> Grid:
     """Where the time went."""
-    table = Table(title="seconds of training per 1,000 environment steps, mean over runs")
-    table.add_column("reward", no_wrap=True)
-    for name in ("simulate", "render", "act", "score", "learn", "all"):
-        table.add_column(name, justify="right")
+    rows = []
     for row in comparison.rewards:
         parts = [row.seconds_per_1000_steps[part] for part in PARTS]
-        table.add_row(row.reward, *(f"{s:.1f}" for s in [*parts, sum(parts)]))
-    return table
+        rows.append((row.reward, *(f"{s:.1f}" for s in [*parts, sum(parts)])))
+    names = ("reward", "simulate", "render", "act", "score", "learn", "all")
+    return Grid("seconds of training per 1,000 environment steps, mean over runs", names, rows)
 
 
-def task_table(comparison: Comparison) -> Table:
+def task_grid(comparison: Comparison) -> Grid:
     """Tasks, one line for each reward model."""
-    table = Table(title="by task: means over seeds (lowest to highest seed)")
-    for name in ("task", "reward"):
-        table.add_column(name, no_wrap=True)
-    for name in ("true", "judged", "held", "steps to 50%", "verdict"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in comparison.tasks:
-        table.add_row(row.task.partition("/")[2] or row.task, row.reward, *_cells(row))
-    return table
+    names = ("task", "reward", "true", "judged", "verdict", "held", "steps to 50%")
+    rows = [
+        (row.task.partition("/")[2] or row.task, row.reward, *_cells(row))
+        for row in comparison.tasks
+    ]
+    return Grid("by task: means over seeds (lowest to highest seed)", names, rows, n_names=2)
 
 
 def _cells(row: TaskRow) -> tuple[str, ...]:
     spread = f" ({row.lowest:.0%}-{row.highest:.0%})" if row.n_seeds > 1 else ""
     judged = "-" if row.judged_success is None else f"{row.judged_success:.0%}"
     return (
-        f"{row.true_success:.0%}{spread}", judged, f"{row.held_success:.0%}",
-        _number(row.steps_to_50, 0), row.verdict,
+        f"{row.true_success:.0%}{spread}", judged, row.verdict, f"{row.held_success:.0%}",
+        _number(row.steps_to_50, 0),
     )  # fmt: skip
 
 
 def _interval(values: Interval) -> str:
     value, low, high = values
-    return f"{value:.0%}" if math.isnan(low) else f"{value:.0%} \\[{low:.0%}, {high:.0%}]"
+    return f"{value:.0%}" if math.isnan(low) else f"{value:.0%} [{low:.0%}, {high:.0%}]"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -136,15 +136,17 @@ def figures(summary: dict[str, Any], prefix: str) -> list[Figure]:
 
 
 def _table(refined: Sequence[Refined], summary: dict[str, Any]) -> Table:
-    table = Table(title="true success of the clone, and after refinement")
-    table.add_column("task")
-    for name in ("seed", "expert", "before", "after", "p", "ended early", "of them false"):
-        table.add_column(name, justify="right")
+    title = "true success of the clone, and after refinement; episodes judged complete"
+    table = Table(title=title)
+    table.add_column("task", overflow="fold")  # alone: a number that is cut off would be another
+    for name in ("seed", "expert", "before", "after", "p", "ended", "falsely"):
+        table.add_column(name, justify="right", no_wrap=True)
     for r in refined:
         false = "-" if r.false_endings is None else f"{r.false_endings:.0%}"
         table.add_row(
-            r.task, str(r.seed), f"{r.expert_success:.0%}", f"{np.mean(r.before):.0%}",
-            f"{np.mean(r.after):.0%}", f"{r.p_value:.3f}", f"{r.ended_early:.0%}", false,
+            r.task.partition("/")[2] or r.task, str(r.seed), f"{r.expert_success:.0%}",
+            f"{np.mean(r.before):.0%}", f"{np.mean(r.after):.0%}", f"{r.p_value:.3f}",
+            f"{r.ended_early:.0%}", false,
         )  # fmt: skip
     table.add_section()
     table.add_row(
