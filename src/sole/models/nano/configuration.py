@@ -20,6 +20,7 @@ class SoleNanoConfig(PretrainedConfig):
         image_token_id: The placeholder that picture tokens replace.
         first_number_token_id: Token of "-100"; the tokens of -99 .. 100 follow it.
         projector_width: Hidden width between the eye and the decoder.
+        readout_temperature: Divides the logits of the numbers where progress is read; above 0.
     """
 
     model_type = "sole_nano"
@@ -32,6 +33,7 @@ class SoleNanoConfig(PretrainedConfig):
         image_token_id: int = 3,
         first_number_token_id: int = 8,
         projector_width: int = 512,
+        readout_temperature: float = 1.0,
         **kwargs: Any,
     ):
         if isinstance(text_config, dict):
@@ -41,6 +43,9 @@ class SoleNanoConfig(PretrainedConfig):
         self.image_token_id = image_token_id
         self.first_number_token_id = first_number_token_id
         self.projector_width = projector_width
+        if not readout_temperature > 0:
+            raise ValueError(f"readout_temperature: expected above 0, got {readout_temperature}")
+        self.readout_temperature = readout_temperature
         kwargs.setdefault("tie_word_embeddings", True)
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             kwargs.setdefault(name, getattr(self.text_config, name))

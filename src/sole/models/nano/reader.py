@@ -64,6 +64,9 @@ class NanoReader:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.size_mb = weights.stat().st_size / 1e6
         self.model_id = f"nano-{hashlib.sha256(weights.read_bytes()).hexdigest()[:10]}"
+        self._temperature = self.model.config.readout_temperature
+        if self._temperature != 1:
+            self.model_id += f"-t{self._temperature:g}"
         self._max_batch = max_batch
         first = self.model.config.first_number_token_id
         self._writing = Writing(
@@ -126,7 +129,7 @@ class NanoReader:
         return self._answer(written.answer_logits, reply, len(written.tokens))
 
     def _answer(self, logits: Tensor, reply: str, n_tokens: int) -> Answer:
-        numbers = self.model.number_logits(logits).float().cpu().numpy()
+        numbers = self.model.number_logits(logits).float().cpu().numpy() / self._temperature
         mean, spread = read_expectation(numbers)
         shares = np.exp(numbers - numbers.max())
         success = shares[SUCCESS_ABOVE + 101 :].sum() / shares.sum()
