@@ -68,6 +68,31 @@ def test_the_sum_of_all_stages_is_printed_and_recorded(tmp_path, capsys):
     assert recorded["train.cpu_hours"]["command"].startswith("python -m sole.review.hours ")
 
 
+def test_every_run_is_recorded_by_its_folder_and_trials_are_not_in_the_sum(tmp_path, capsys):
+    stage, trial = (
+        make_run(tmp_path / name, [3600.0, 7200.0], threads=n) for name, n in (("a", 1), ("b", 2))
+    )
+    figures = tmp_path / "f.json"
+    argv = [str(stage), "--trials", str(trial), "--figures", str(figures)]
+    assert main(argv) == 0
+    assert "2.00 hours times threads in all, without the trials" in capsys.readouterr().out
+    found = {name: entry["value"] for name, entry in load_figures(figures).items()}
+    assert found == {
+        "train.cpu_hours": 2.0, "train.cpu_hours.a": 2.0, "train.cpu_hours.b": 4.0,
+        "train.cpu_hours.a.steps": 20, "train.cpu_hours.b.steps": 20,
+    }  # fmt: skip
+
+
+def test_two_runs_of_one_name_are_not_recorded_as_one(tmp_path):
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+    runs = [str(make_run(tmp_path / name / "run", [1.0, 2.0])) for name in ("x", "y")]
+    with pytest.raises(ConfigError, match="several runs are called run"):
+        main([*runs, "--figures", str(tmp_path / "f.json")])
+    assert not (tmp_path / "f.json").exists()
+    assert main(runs) == 0
+
+
 def test_what_is_no_training_on_threads_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         training_cost(tmp_path)

@@ -33,10 +33,12 @@ class HoursConfig(Config):
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
     """Folders of sole sft, sole rlvr (of nano) or sole fit: all stages of one model."""
+    trials: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN_DIR")] = ()
+    """Folders of runs that are no stage of that model: a line each, and not in the sum."""
     name: str = "train.cpu_hours"
-    """Name of the figure."""
+    """Name of the sum's figure; NAME.FOLDER is that of a run, NAME.FOLDER.steps its steps."""
     figures: Path | None = None
-    """Record the sum in this figures file."""
+    """Record the sum and each run in this figures file."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
 
@@ -70,17 +72,53 @@ def main(argv: Sequence[str]) -> int:
     config = parse_config(HoursConfig, argv, "python -m sole.review.hours", presets=False)
     if not config.runs:
         raise ConfigError("expected folders of runs, got none")
+    if config.figures:
+        _check_names([*config.runs, *config.trials])
     costs = [training_cost(folder) for folder in config.runs]
+    trials = [training_cost(folder) for folder in config.trials]
     total = sum(cost.cpu_hours for cost in costs)
     if config.figures:
         command = " ".join(["python -m sole.review.hours", *argv])
-        record_figures(config.figures, [Figure(config.name, total, "hours")], command)
+        record_figures(config.figures, cost_figures(config.name, costs, trials), command)
     if config.print_json:
-        runs = [{**asdict(cost), "cpu_hours": cost.cpu_hours} for cost in costs]
-        sys.stdout.write(json.dumps({"runs": runs, "cpu_hours": total}) + "\n")
+        found = {"runs": _plain(costs), "trials": _plain(trials), "cpu_hours": total}
+        sys.stdout.write(json.dumps(found) + "\n")
     else:
-        stdout.print(_table(costs, total))
+        stdout.print(_table(costs, trials))
     return 0
+
+
+def _plain(costs: Sequence[TrainingCost]) -> list[dict[str, Any]]:
+    return [{**asdict(cost), "cpu_hours": cost.cpu_hours} for cost in costs]
+
+
+def _check_names(folders: Sequence[Path]) -> None:
+    """Refuse two runs whose figures would have one name."""
+    names = [folder.resolve().name for folder in folders]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"--figures: several runs are called {', '.join(twice)}, and a figure is named after "
+            "its run's folder; rename one, or leave it out"
+        )
+
+
+def cost_figures(
+    name: str, stages: Sequence[TrainingCost], trials: Sequence[TrainingCost] = ()
+) -> list[Figure]:
+    """The sum of the stages, and the hours times threads and the steps of every run.
+
+    Example:
+        >>> run = TrainingCost("runs/a", 30, 3.0, 2, "2 cores, Linux")
+        >>> [(f.name, f.value) for f in cost_figures("cost", [run])]
+        [('cost', 6.0), ('cost.a', 6.0), ('cost.a.steps', 30.0)]
+    """
+    figures = [Figure(name, sum(cost.cpu_hours for cost in stages), "hours")]
+    for cost in (*stages, *trials):
+        run = f"{name}.{Path(cost.run).resolve().name}"
+        figures.append(Figure(run, cost.cpu_hours, "hours"))
+        figures.append(Figure(f"{run}.steps", float(cost.steps), "steps"))
+    return figures
 
 
 def training_cost(folder: Path) -> TrainingCost:
@@ -142,15 +180,19 @@ def _device(folder: Path) -> str:
     return f"{machine['cores']} cores, {str(machine.get('platform', '')).partition('-')[0]}"
 
 
-def _table(costs: Sequence[TrainingCost], total: float) -> Table:
-    table = Table(caption=f"{total:.2f} hours times threads in all", caption_justify="left")
+def _table(costs: Sequence[TrainingCost], trials: Sequence[TrainingCost]) -> Table:
+    total = sum(cost.cpu_hours for cost in costs)
+    apart = ", without the trials below the line" if trials else ""
+    caption = f"{total:.2f} hours times threads in all{apart}"
+    table = Table(caption=caption, caption_justify="left")
     table.add_column("run", overflow="fold")
     for name in ("steps", "hours", "threads", "hours x threads"):
         table.add_column(name, justify="right")
     table.add_column("device")
-    for cost in costs:
+    for place, cost in enumerate([*costs, *trials], start=1):
         numbers = (str(cost.steps), f"{cost.hours:.2f}", str(cost.threads), f"{cost.cpu_hours:.2f}")
-        table.add_row(escape(cost.run), *numbers, cost.device)
+        last = place == len(costs) and bool(trials)
+        table.add_row(escape(cost.run), *numbers, cost.device, end_section=last)
     return table
 
 
