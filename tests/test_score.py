@@ -242,6 +242,27 @@ def test_an_unknown_model_is_refused_with_the_choices(video, capsys):
     assert "did you mean random" in refused(capsys, video, *TASK, model="randm")
 
 
+@pytest.mark.parametrize("model", ["randm", "no/such/folder", "gvl", "constant:x"])
+def test_a_wrong_model_is_named_before_a_long_video_is_read(model, video, capsys, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("read the video before the model was known")
+
+    monkeypatch.setattr("sole.report.score.read_episode", never)
+    assert model in refused(capsys, video, *TASK, model=model)
+
+
+@pytest.mark.parametrize(("name", "task"), [("none.mp4", "open it"), ("film.mp4", " ")])
+def test_what_is_wrong_at_first_sight_is_said_before_a_model_is_loaded(
+    name, task, tmp_path, video, capsys, monkeypatch
+):
+    def never(*_, **__):
+        raise AssertionError("loaded a model first")
+
+    monkeypatch.setattr("sole.report.score.load_reward_model", never)
+    complaint = "no such file" if name == "none.mp4" else "task"
+    assert complaint in refused(capsys, str(tmp_path / name), "--task", task)
+
+
 def test_the_oracle_cannot_score_a_video(video, capsys):
     assert "truth" in refused(capsys, video, *TASK, model="oracle")
 

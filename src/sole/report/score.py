@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -102,10 +103,8 @@ def main(argv: Sequence[str]) -> int:
     """Run ``sole score``; return 0, or 1 when the model gave no readable answer at all."""
     config = parse_config(ScoreConfig, argv, "sole score")
     _check_outputs(config)
-    episode = _read(config)
-    _warn_about(episode)
-    frames = _spread(episode.n_frames, config.max_frames)
-    model = load_reward_model(
+    _check_inputs(config)
+    model = load_reward_model(  # before the video: reading takes longer than to notice a wrong name
         config.model,
         think=config.think,
         every=config.every,
@@ -113,6 +112,9 @@ def main(argv: Sequence[str]) -> int:
         calibration=config.calibration,
         **_device(config),
     )
+    episode = _read(config)
+    _warn_about(episode)
+    frames = _spread(episode.n_frames, config.max_frames)
     scored = _score(model, episode, frames, config.every)
     _write_outputs(config, scored)
     if config.print_json:
@@ -136,9 +138,16 @@ def _check_outputs(config: ScoreConfig) -> None:
             check_output(flag, path, suffixes, inputs)
 
 
-def _read(config: ScoreConfig) -> Episode:
+def _check_inputs(config: ScoreConfig) -> None:
+    """What is wrong at first sight is said before a model is loaded."""
     if config.model == "oracle":
         raise ConfigError("--model oracle: copies a simulator's truth, and a video holds none")
+    files = [path.partition("::")[0] for path in config.sources().values()]
+    if not (config.task or "").strip() or not all(os.path.exists(file) for file in files):
+        _read(config)  # says what is wrong
+
+
+def _read(config: ScoreConfig) -> Episode:
     try:
         sources = config.sources()
         return read_episode(
