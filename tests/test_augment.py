@@ -121,6 +121,12 @@ def test_held_out_and_unknown_tasks_are_refused(name, why, tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("name", ["metaworld/unheard", "nosuite/reach"])
+def test_a_task_that_no_suite_knows_is_refused_as_one_that_could_be_held_out(name):
+    with pytest.raises(ConfigError, match=f"could be held out: no task '{name}'"):
+        augmenting.refuse_held_out_rows([{"env_name": "metaworld/reach"}, {"env_name": name}])
+
+
 @pytest.mark.parametrize("name", sorted({*TEST_TASKS, *DEV_TASKS}))
 def test_a_held_out_task_is_known_by_its_suite_and_short_name_too(name):
     with pytest.raises(ConfigError, match="held out"):

@@ -125,15 +125,15 @@ def augment(config: AugmentConfig) -> tuple[Tally, Manifest]:
 
 
 def refuse_held_out_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ConfigError if any episode is of a task that must not be trained on.
+    """Raise ConfigError if any episode is of a task that is held out, or that no suite knows.
 
     Only episodes that name their environment can be told; recordings of others do not.
     """
     names = sorted({_full_name(row) for row in rows} - {""})
     try:
         held_out = [name for name in names if split_of(name) != "train"]
-    except KeyError as error:
-        raise ConfigError(f"no task {error} in its suite, so it could be held out") from error
+    except ConfigError as error:
+        raise ConfigError(f"the source has a task that could be held out: {error}") from error
     if held_out:
         raise ConfigError(
             f"the source has tasks that are held out and must not be trained on: "
