@@ -387,11 +387,13 @@ def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypat
     monkeypatch.setattr(command, "make_task", lambda task, place: PointEnv())
     flags = [f"--{k.replace('_', '-')}={v}" for k, v in {**TINY, "iterations": 1}.items()]
     figures = tmp_path / "figures.json"
-    more = ["--tasks", "fake/point", "--out", str(tmp_path / "out"), "--figures", str(figures)]
+    more = ["--tasks", "fake/point", "--out", str(tmp_path / "out"), "--figures", str(figures),
+            "--raw", str(tmp_path / "raw")]  # fmt: skip
     assert command.main([*more, "--reward", "oracle", "--json", *flags]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["summary"]["n_runs"] == len(said["runs"]) == 1
     rows = pq.read_table(tmp_path / "out" / "outcomes.parquet").to_pylist()
+    assert pq.read_table(tmp_path / "raw" / "refine.outcomes.parquet").to_pylist() == rows
     assert [row["before"] for row in rows] == said["runs"][0]["before"]
     assert [row["after"] for row in rows] == said["runs"][0]["after"]
     names = {entry["name"] for entry in json.loads(figures.read_text())}

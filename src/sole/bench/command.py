@@ -1,5 +1,6 @@
 """``sole bench``: ``rl`` trains many policies, ``tokens`` counts what a model reads.
 
+``hacked`` counts hacked runs over several sweeps.
 See docs/bench.md.
 """
 
@@ -18,8 +19,10 @@ from sole.run import write_atomically
 
 _USAGE = (
     "usage: sole bench rl [PRESET.toml] --tasks SUITE/NAME ... --out FOLDER [flags]\n"
+    "       sole bench hacked NAME.runs.parquet ... [flags]\n"
     "       sole bench tokens [flags]\n\n"
     "  rl      train a policy for every task, reward model and seed, and compare them\n"
+    "  hacked  count hacked runs over the raw results of several sweeps\n"
     "  tokens  count the prompt tokens of an episode, picture by picture and as a conversation\n\n"
     "sole bench rl --help shows the flags of one.\n"
 )
@@ -27,7 +30,11 @@ _USAGE = (
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole bench``; the first word chooses the sweep."""
-    words = {"rl": f"{__name__}:run_rl", "tokens": "sole.bench.tokens:main"}
+    words = {
+        "rl": f"{__name__}:run_rl",
+        "hacked": "sole.bench.hacked:main",
+        "tokens": "sole.bench.tokens:main",
+    }
     return run_word(argv, words, "sole bench", _USAGE)
 
 
@@ -40,6 +47,10 @@ def run_rl(argv: Sequence[str]) -> int:
 
     runs = plan_runs(config)
     _make_folder(config.out)
+    if config.raw:
+        if not config.name:
+            raise ConfigError("raw: its files are called by the sweep's --name; give one")
+        _make_folder(config.raw)
     check_models(runs)
     if config.run:
         check_budget(runs)
@@ -95,6 +106,8 @@ def _report(config: RlBenchConfig, command: str) -> None:
     outcomes = [outcome for outcome, _ in read]
     points = [point for _, curve in read for point in curve]
     write_outcomes(config.out, outcomes, points)
+    if config.raw:
+        write_outcomes(config.raw, outcomes, points, f"{config.name}.")
     comparison = compare(outcomes, {r: sum(x.reward == r for x in runs) for r in config.rewards})
     result = {"n_planned": len(runs), **comparison.as_dict()}
     text = json.dumps(result, indent=1, allow_nan=False)

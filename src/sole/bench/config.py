@@ -55,6 +55,8 @@ class RlBenchConfig(Config):
     rl.hacked_share. One sweep each: a later one would replace them."""
     task_figures: bool = False
     """Record rl.SUITE.TASK.true_success without the NAME."""
+    raw: Path | None = None
+    """Also write NAME.runs.parquet and NAME.evaluations.parquet there, to keep them (docs/raw)."""
     figures: Path | None = None
     """Record the outcome in this figures file."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False

@@ -171,14 +171,17 @@ def _points(run: RlConfig, lines: Sequence[Mapping[str, Any]]) -> list[Point]:
     return points
 
 
-def write_outcomes(folder: Path, outcomes: Sequence[Outcome], points: Sequence[Point]) -> None:
-    """Write runs.parquet and evaluations.parquet.
+def write_outcomes(
+    folder: Path, outcomes: Sequence[Outcome], points: Sequence[Point], prefix: str = ""
+) -> None:
+    """Write runs.parquet and evaluations.parquet, with ``prefix`` before their names.
 
     Raises:
         DataError: If they cannot be written.
     """
-    write_table(folder / "runs.parquet", [asdict(o) for o in outcomes], _schema(Outcome))
-    write_table(folder / "evaluations.parquet", [asdict(p) for p in points], _schema(Point))
+    runs, evaluations = folder / f"{prefix}runs.parquet", folder / f"{prefix}evaluations.parquet"
+    write_table(runs, [asdict(o) for o in outcomes], _schema(Outcome))
+    write_table(evaluations, [asdict(p) for p in points], _schema(Point))
 
 
 _TYPES = {

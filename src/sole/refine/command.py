@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole refine``."""
     config = parse_config(RefineConfig, argv, "sole refine")
     make_room(config.out / "result.json")
-    if config.figures:
-        make_room(config.figures)
+    for path in (config.figures, config.raw and _raw_path(config.raw, config.prefix)):
+        make_room(path)
     refined = run_all(config)
     summary = summarise(refined)
     text = json.dumps({"summary": summary, "runs": [asdict(r) for r in refined]}, indent=1)
@@ -94,6 +95,8 @@ def run_all(config: RefineConfig) -> list[Refined]:
 def write_outcomes(config: RefineConfig, refined: Sequence[Refined]) -> None:
     """Write outcomes.parquet: true success of clone and refined policy on every layout.
 
+    With ``--raw`` also there, called by the prefix.
+
     Raises:
         DataError: If it cannot be written.
     """
@@ -104,6 +107,12 @@ def write_outcomes(config: RefineConfig, refined: Sequence[Refined]) -> None:
         for layout, (before, after) in enumerate(zip(r.before, r.after, strict=True))
     ]  # fmt: skip
     write_table(config.out / "outcomes.parquet", rows, _OUTCOMES)
+    if config.raw:
+        write_table(_raw_path(config.raw, config.prefix), rows, _OUTCOMES)
+
+
+def _raw_path(folder: Path, prefix: str) -> Path:
+    return folder / f"{prefix}.outcomes.parquet"
 
 
 def summarise(refined: Sequence[Refined]) -> dict[str, Any]:

@@ -90,6 +90,8 @@ class RefineConfig(Config):
     """CPU threads."""
     prefix: str = Field(default="refine", pattern=r"^[a-z0-9_.-]+$")
     """First part of the figures' names."""
+    raw: Path | None = None
+    """Also write PREFIX.outcomes.parquet there, to keep it (docs/raw)."""
     figures: Path | None = None
     """Record before, after and p_value in this figures file."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False

@@ -91,7 +91,7 @@ def refine(
 
 #: Settings that do not change what a run is.
 _NOT_COMPARED = frozenset(
-    {"tasks", "out", "seeds", "first_seed", "figures", "prefix", "print_json", "threads"}
+    {"tasks", "out", "seeds", "first_seed", "raw", "figures", "prefix", "print_json", "threads"}
 )
 
 
