@@ -196,7 +196,8 @@ def main(argv: Sequence[str]) -> int:
     """Fit, print, and store or record what was asked for."""
     config = parse_config(TemperatureConfig, argv, "python -m sole.evals.temperature")
     torch.set_num_threads(config.threads)
-    labelled = LabelledConfig(cache=config.cache, episodes_per_task=config.episodes_per_task)
+    asked = {"cache": config.cache, "episodes_per_task": config.episodes_per_task}
+    labelled = LabelledConfig.model_validate(asked)
     reads = collect_reads(config.model, labelled_episodes(labelled, "dev"))
     found = describe(reads)
     for name, value in found.items():
