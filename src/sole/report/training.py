@@ -86,6 +86,8 @@ def _lead(run: RunData) -> str:
     where = " ".join(str(run.config[k]) for k in ("suite", "env", "env_name") if run.config.get(k))
     judge = run.config.get("reward") or run.config.get("model") or "the reward model"
     place = f"{where}: " if where else ""
+    if judge == "env":
+        return f"{place}a policy trained on the simulator's own dense reward, to compare with."
     return f"{place}a policy trained on nothing but what {judge} said about its videos."
 
 
