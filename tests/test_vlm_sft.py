@@ -30,9 +30,15 @@ from sole.run import Run
 from sole.train.episodes import prepare
 from sole.train.examples import ExampleSettings
 from sole.train.vlm_collate import IGNORED, Collator, count_features, layouts
-from sole.train.vlm_config import VlmSftConfig, asked_model
+from sole.train.vlm_config import VlmRlvrConfig, VlmSftConfig, asked_model
 from sole.train.vlm_examples import VlmExamples
-from sole.train.vlm_model import check_devices, newest_checkpoint
+from sole.train.vlm_grpo import train as train_by_rewards
+from sole.train.vlm_model import (
+    check_devices,
+    check_same_weights,
+    newest_checkpoint,
+    weights_hash,
+)
 from sole.train.vlm_sft import RunLog, run_through, train
 
 MAKERS = {
@@ -284,6 +290,48 @@ def test_a_broken_off_and_resumed_training_ends_like_an_unbroken_one(
     assert len(losses(one)) == 6
     weights = [load_file(run / "model" / "model.safetensors") for run in (one, two)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_does_not_go_on_from_other_first_weights(data, tmp_path, monkeypatch):
+    folder, run = make_tiny_qwen3(tmp_path / "m"), tmp_path / "run"
+    train(config(folder, data, run, steps=1, batch_size=1))
+    monkeypatch.setattr("sole.train.vlm_sft.read_episodes", _never)
+    with pytest.raises(AssertionError, match="were read"):  # the same weights may go on
+        train(config(folder, data, run, steps=1, batch_size=1))
+    kept = (run / "data.json").read_text()
+    make_tiny_qwen3(folder, seed=1)
+    with pytest.raises(ConfigError, match="are not those that the run began with"):
+        train(config(folder, data, run, steps=1, batch_size=1))
+    assert (run / "data.json").read_text() == kept
+
+
+def test_the_hash_is_of_weights_and_configuration(tmp_path):
+    folder = make_tiny_qwen3(tmp_path / "m")
+    found = {weights_hash(str(folder))}
+    (folder / "README.md").write_text("words")
+    found.add(weights_hash(str(folder)))
+    assert len(found) == 1
+    (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
+    assert weights_hash(str(folder)) not in found
+
+
+def test_grpo_too_refuses_other_first_weights(data, tmp_path):
+    folder, run = make_tiny_qwen3(tmp_path / "m"), tmp_path / "run"
+    asked = VlmRlvrConfig.model_validate(
+        {"model": str(folder), "data": (data,), "run_dir": run, "device": "cpu"}
+    )
+    Run(run, asked, {"model_sha256": weights_hash(str(folder))})
+    check_same_weights(asked)
+    make_tiny_qwen3(folder, seed=1)
+    with pytest.raises(ConfigError, match="are not those that the run began with"):
+        train_by_rewards(asked)
+
+
+def test_a_model_of_the_hub_and_a_run_of_before_have_no_hash(tmp_path):
+    assert weights_hash("org/model") is None
+    asked = config(make_tiny_qwen3(tmp_path / "m"), "d", tmp_path / "run")
+    Run(asked.run_dir, asked, {})
+    check_same_weights(asked)
 
 
 def test_a_half_written_checkpoint_is_none(tmp_path):

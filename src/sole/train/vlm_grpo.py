@@ -39,6 +39,7 @@ from sole.train.vlm_model import (
     accumulation,
     adapters,
     check_devices,
+    check_same_weights,
     common_arguments,
     on_gpu,
     open_network,
@@ -76,6 +77,7 @@ def train(config: VlmRlvrConfig) -> Path:
     """
     need_trl()
     check_run_dir(config.run_dir, config, "sole rlvr", FREE)
+    check_same_weights(config)
     refuse_held_out_data(config.data)
     state = PartialState(cpu=config.device == "cpu")
     check_devices(config, state.num_processes)

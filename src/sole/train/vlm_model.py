@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sole.config import load_preset
 from sole.errors import ConfigError, ModelError
 from sole.models.hf.loading import explained, open_model
 from sole.models.hf.network import Network
@@ -156,6 +158,42 @@ def newest_checkpoint(run: Path) -> Path | None:
     """The newest whole one: its state is what the trainer writes last."""
     found = [path.parent for path in (run / "checkpoints").glob(f"checkpoint-*/{_STATE}")]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def check_same_weights(config: VlmConfig) -> None:
+    """Refuse to go on from other weights than the run began with, where they lie in a folder.
+
+    A checkpoint holds the trained numbers alone where adapters are trained, and GRPO measures its
+    divergence from the first weights to the end.
+
+    Raises:
+        ConfigError: If those of a run that was begun have been replaced, or its record is damaged.
+    """
+    if not (config.run_dir / "config.json").exists():
+        return
+    record = load_preset(config.run_dir / "data.json")
+    begun = record.get("model_sha256")  # runs of before it was kept have none
+    if begun is not None and begun != weights_hash(config.model):
+        raise ConfigError(
+            f"run_dir {config.run_dir}: the weights in --model {config.model} are not those that "
+            "the run began with; choose another folder, or put them back"
+        )
+
+
+def weights_hash(model: str) -> str | None:
+    """SHA-256 over the configuration and all weights of a model's folder; None without a folder.
+
+    All of the weights: models of one shape have files of one size.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    whole = hashlib.sha256()
+    for path in sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            own = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.name} {own}\n".encode())
+    return whole.hexdigest()
 
 
 def begin(config: VlmConfig, data: dict[str, Any]) -> tuple[Run, Path | None]:

@@ -33,8 +33,10 @@ from sole.train.vlm_model import (
     adapters,
     begin,
     check_devices,
+    check_same_weights,
     common_arguments,
     open_network,
+    weights_hash,
     write_out,
 )
 
@@ -66,6 +68,7 @@ def train(config: VlmSftConfig) -> Path:
     from trl.trainer.sft_config import SFTConfig
 
     check_run_dir(config.run_dir, config, "sole sft", FREE)
+    check_same_weights(config)
     refuse_held_out_data(config.data)
     state = PartialState(cpu=config.device == "cpu")
     check_devices(config, state.num_processes)
@@ -226,7 +229,10 @@ def begin_together(config: VlmConfig, data: dict[str, Any]) -> tuple[Run | None,
     state = PartialState()
     run = None
     if state.is_main_process:
-        run, _ = begin(config, {"folders": [str(p) for p in config.data], **data})
+        about = {"folders": [str(p) for p in config.data], **data}
+        if not (config.run_dir / "config.json").exists():  # gigabytes are read; kept from then on
+            about["model_sha256"] = weights_hash(config.model)
+        run, _ = begin(config, about)
     state.wait_for_everyone()
     return run, newest_checkpoint(config.run_dir)
 
