@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_vlm import make_tiny_qwen3
 
 from sole.config import load_preset
@@ -94,6 +94,40 @@ def test_a_run_logs_rewards_divergence_and_replies_with_their_pictures(folder, d
     assert all(torch.isfinite(tensor).all() for tensor in after.values())
 
 
+@pytest.fixture
+def brief(tmp_path) -> Path:
+    """A model whose replies have different lengths: it often ends one early."""
+    folder = make_tiny_qwen3(tmp_path / "brief")
+    end = Network(open_model(str(folder), None, "cpu", "float32"), str(folder)).ends
+    tensors = load_file(folder / "model.safetensors")
+    drawn = torch.Generator().manual_seed(0)
+    tensors["lm_head.weight"][min(end)] = 0.55 * torch.randn(32, generator=drawn)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.mark.slow
+def test_the_loss_of_a_round_does_not_depend_on_the_device_batch(
+    brief, data, tmp_path, monkeypatch
+):
+    def worth(completion_ids, index, **rest):
+        rest["log_extra"]("index", index)
+        return [sum(ids) % 7 / 7 for ids in completion_ids]
+
+    monkeypatch.setattr("sole.train.vlm_grpo.reward_functions", lambda *_: [worth] * 4)
+    runs = {n: tmp_path / str(n) for n in (4, 2, 1)}
+    for n, run in runs.items():
+        train(config(brief, data, run, device_batch=n, updates_per_step=2, learning_rate=1e-4))
+    whole, *cut = (_lines(run) for run in runs.values())
+    lengths = ("completions/min_length", "completions/max_length")
+    assert len({whole[0][name] for name in lengths}) == 2
+    assert any(line["loss"] for line in whole)
+    for parts in cut:
+        for name in ("reward", *lengths, "loss", "grad_norm"):
+            asked, found = ([x[name] for x in lines if name in x] for lines in (whole, parts))
+            assert found == pytest.approx(asked, rel=1e-3, abs=1e-6), name
+
+
 @pytest.mark.slow
 def test_a_continued_run_ends_like_an_unbroken_one(folder, data, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -118,9 +152,12 @@ def _cut_off(run: Path, step: int) -> None:
             (path / "trainer_state.json").unlink()
 
 
+def _lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 def _rewards(run: Path) -> list:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [(line["step"], line.get("reward"), line["loss"], line["kl"]) for line in lines]
+    return [(x["step"], x.get("reward"), x["loss"], x["kl"]) for x in _lines(run)]
 
 
 def test_replies_of_one_round_make_equal_parts(tmp_path):
