@@ -1,7 +1,6 @@
 """GRPO on vision-language models: rewards as TRL calls them, and runs of a tiny model."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from tiny_vlm import make_tiny_qwen3
 
 from sole.config import load_preset
 from sole.data.episode import make_example_episode
-from sole.data.lerobot import EpisodeWriter
 from sole.errors import ConfigError, ModelError
 from sole.models.hf.loading import open_model
 from sole.models.hf.network import Network
@@ -27,6 +25,7 @@ from sole.train.vlm_grpo import (
     train,
     uses_vllm,
 )
+from sole.train.vlm_path import write_episodes
 
 PRESETS = Path(__file__).parents[1] / "presets"
 
@@ -39,10 +38,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("vlm") / "data"
-    with EpisodeWriter(folder, fps=10) as writer:
-        for seed in range(3):
-            episode = make_example_episode(6, 96, seed=seed)
-            writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    write_episodes(folder)
     return folder
 
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,13 @@ from safetensors.torch import load_file
 from tiny_vlm import make_tiny_llava, make_tiny_qwen3
 from tiny_vlm_more import make_tiny_internvl
 
-from sole.data.episode import make_example_episode
-from sole.data.lerobot import EpisodeWriter
 from sole.models.hf.loading import open_model
 from sole.train.rlvr import main
 from sole.train.vlm_collate import IGNORED
 from sole.train.vlm_config import VlmRlvrConfig
 from sole.train.vlm_grpo import arguments, train
 from sole.train.vlm_joint import summed_loss
+from sole.train.vlm_path import write_episodes
 
 MAKERS = {"qwen3": make_tiny_qwen3, "llava": make_tiny_llava, "internvl": make_tiny_internvl}
 
@@ -32,10 +30,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("vlm") / "data"
-    with EpisodeWriter(folder, fps=10) as writer:
-        for seed in range(3):
-            episode = make_example_episode(6, 96, seed=seed)
-            writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    write_episodes(folder)
     return folder
 
 

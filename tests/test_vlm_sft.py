@@ -19,7 +19,6 @@ from transformers.models.smolvlm import processing_smolvlm
 from sole.cli import main
 from sole.config import load_preset
 from sole.data.episode import make_example_episode
-from sole.data.lerobot import EpisodeWriter
 from sole.errors import ConfigError, ModelError
 from sole.models.hf.loading import open_model
 from sole.models.hf.network import Network
@@ -39,6 +38,7 @@ from sole.train.vlm_model import (
     newest_checkpoint,
     weights_hash,
 )
+from sole.train.vlm_path import write_episodes
 from sole.train.vlm_sft import RunLog, run_through, train
 
 MAKERS = {
@@ -63,10 +63,7 @@ def _number_words(monkeypatch):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("vlm") / "data"
-    with EpisodeWriter(folder, fps=10) as writer:
-        for seed in range(3):
-            episode = make_example_episode(6, 96, seed=seed)
-            writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    write_episodes(folder)
     return folder
 
 

@@ -27,6 +27,20 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, before anything is worked on for it.
+
+    Raises:
+        ConfigError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be made ({error.strerror}); choose another folder"
+        ) from error
+
+
 def git_state(folder: Path | None = None, apart_from: Path | None = None) -> dict[str, Any]:
     """Return the commit and whether the tree is dirty, or ``commit: None`` outside a checkout.
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from sole.bench.config import RlBenchConfig
 from sole.config import parse_config, run_word
 from sole.console import progress_bar, stderr
 from sole.errors import ConfigError, DataError
-from sole.run import write_atomically
+from sole.run import make_folder, write_atomically
 
 _USAGE = (
     "usage: sole bench rl [PRESET.toml] --tasks SUITE/NAME ... --out FOLDER [flags]\n"
@@ -46,11 +45,11 @@ def run_rl(argv: Sequence[str]) -> int:
     from sole.bench.weights import check_models
 
     runs = plan_runs(config)
-    _make_folder(config.out)
+    make_folder(config.out)
     if config.raw:
         if not config.name:
             raise ConfigError("raw: its files are called by the sweep's --name; give one")
-        _make_folder(config.raw)
+        make_folder(config.raw)
     check_models(runs)
     if config.run:
         check_budget(runs)
@@ -62,13 +61,6 @@ def run_rl(argv: Sequence[str]) -> int:
         raise DataError(f"{config.out}: none of {len(runs)} runs is finished; see their log.txt")
     _report(config, " ".join(["sole bench rl", *argv]))
     return 1 if failed else 0
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be made ({error.strerror})") from error
 
 
 def _run_missing(config: RlBenchConfig) -> int:

@@ -20,10 +20,12 @@ from sole.config import Config, parse_config
 from sole.console import stdout
 from sole.errors import DataError
 from sole.evals.figures import Figure, record_figures
+from sole.rewarders.catalogue import CONTROLS
+from sole.rl.env_reward import ENV
 from sole.rl.record import wilson
 
 #: What only reward models under test are compared with; hacking these says nothing of any model.
-CONTROLS = frozenset({"oracle", "env", "constant", "ramp", "random"})
+NOT_UNDER_TEST = CONTROLS | {ENV}
 _ENDING = ".runs.parquet"
 
 
@@ -78,7 +80,7 @@ def is_under_test(reward: str) -> bool:
         >>> [is_under_test(r) for r in ("nano", "runs/v0/model", "constant:50", "env")]
         [True, True, False, False]
     """
-    return reward.partition(":")[0] not in CONTROLS
+    return reward.partition(":")[0] not in NOT_UNDER_TEST
 
 
 def count_hacked(files: Sequence[Path]) -> list[Hacked]:
@@ -103,7 +105,7 @@ def count_hacked(files: Sequence[Path]) -> list[Hacked]:
     if not counts:
         raise DataError(
             f"hacked: expected runs of a reward model under test, got none in {len(files)} files; "
-            f"{', '.join(sorted(CONTROLS))} are controls"
+            f"{', '.join(sorted(NOT_UNDER_TEST))} are controls"
         )
     return counts
 

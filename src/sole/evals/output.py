@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from sole.errors import ConfigError, DataError
 from sole.evals.metrics import bootstrap_interval, wilson_interval
+from sole.run import make_folder
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,7 @@ def make_room(path: Path | None) -> None:
     """
     if path is None:
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: its folder cannot be made ({error.strerror})") from error
+    make_folder(path.parent)
     if path.is_dir():
         raise ConfigError(f"{path}: expected the name of a file, this is a folder")
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from torch import Tensor
 
 from sole.config import Config, parse_config
@@ -125,11 +126,9 @@ def surprise(logits: np.ndarray, true_progress: np.ndarray, temperature: float) 
         >>> round(surprise(even, np.array([40.0]), 2.0), 3) == round(float(np.log(201)), 3)
         True
     """
-    scaled = logits / temperature
-    highest = scaled.max(1, keepdims=True)
-    total = np.log(np.exp(scaled - highest).sum(1)) + highest[:, 0]
     places = np.rint(true_progress).astype(int) - _FIRST_VALUE
-    return float(np.mean(total - scaled[np.arange(len(scaled)), places]))
+    likely = log_softmax(logits / temperature, axis=1)[np.arange(len(logits)), places]
+    return -float(likely.mean())
 
 
 def fit_readout_temperature(logits: np.ndarray, true_progress: np.ndarray) -> float:

@@ -204,3 +204,6 @@ CATALOGUE: tuple[Entry, ...] = (
     _control("oracle", "the simulator's truth", running=False),
 )  # fmt: skip
 """In the order of the documentation."""
+
+CONTROLS = frozenset(entry.name.partition(":")[0] for entry in CATALOGUE if entry.calls is _none)
+"""First words of the names that ask no model at all: what a real one is compared with."""

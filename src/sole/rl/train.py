@@ -35,7 +35,7 @@ from sole.rl.judge import Judge, Judgement
 from sole.rl.judging import CollectedRound, InBackground, InTurn, JudgedRound
 from sole.rl.make import make_agent, make_envs, make_model
 from sole.rl.record import eval_metrics, round_attempts, round_metrics, save_rollout
-from sole.run import Run, check_model
+from sole.run import Run, check_model, make_folder
 from sole.sims.base import TaskEnv
 
 _EVAL_SEED, _CHOSEN_SEED = 10_000_000, 11_000_000
@@ -118,7 +118,7 @@ class _Training:
         space = observation_space(envs[0], self._kind, self._picture_px)
         self.see = EyeView(space, config.eye_grid) if config.observation == "eye" else None
         self.agent = make_agent(config, self.see.space if self.see else space, envs[0])
-        _make_folder(config.run_dir)
+        make_folder(config.run_dir)
         check_continued(config)
         check_model(config.run_dir, self.judge.model.model_id)
         self.judged_success_at = success_at(self.judge.model, config.judged_success_at)
@@ -351,15 +351,6 @@ class _Training:
 
     def _exploit(self, observations: list[Any]) -> np.ndarray:
         return self.agent.act(observations, deterministic=self.config.eval_deterministic)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"run {folder}: cannot be made ({error.strerror}); choose another --run-dir"
-        ) from error
 
 
 def check_continued(config: RlConfig) -> None:

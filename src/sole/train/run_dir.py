@@ -8,6 +8,7 @@ from pathlib import Path
 from sole.config import Config, load_preset
 from sole.data.lerobot_reader import open_dataset
 from sole.errors import ConfigError
+from sole.run import make_folder
 from sole.synth.augment import refuse_held_out_rows
 
 #: What a run that was killed in its first moments may have left.
@@ -62,12 +63,7 @@ def make_run_dir(folder: Path, export: Path | None) -> None:
     """
     if export is not None and export.exists() and not export.is_dir():
         raise ConfigError(f"export {export}: is no folder; choose another")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"run_dir {folder}: cannot be made ({error.strerror}); choose another"
-        ) from error
+    make_folder(folder)
 
 
 def refuse_held_out_data(folders: Sequence[Path]) -> None:

@@ -68,7 +68,7 @@ def walk(config: PathConfig) -> None:
     with _told("random model") as note:
         note["parameters"] = f"{make_random(random, config.size, device, dtype):,}"
     _free()
-    _write_episodes(data)
+    write_episodes(data)
     shared: dict[str, Any] = {
         "data": (data,), "lora_rank": config.lora_rank, "device": config.device,
         "dtype": "bfloat16" if gpu else "float32", "steps": config.steps, "device_batch": 2,
@@ -105,7 +105,8 @@ def _read(folder: Path, config: PathConfig) -> dict[str, str]:
     return {"tokens": str(said.n_tokens), "expected_progress": f"{fast.progress:.1f}"}
 
 
-def _write_episodes(folder: Path) -> None:
+def write_episodes(folder: Path) -> None:
+    """Write three short made-up episodes of a training task: enough to train a step on."""
     with EpisodeWriter(folder, fps=10) as writer:
         for seed in range(3):
             episode = make_example_episode(6, 96, seed=seed)
