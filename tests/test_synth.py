@@ -1,16 +1,25 @@
 """Plans, policies and the data set builder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_env import PointEnv
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sole.cli import main
+from sole.data.attempt_table import (
+    TaskAttempt,
+    read_attempt_row,
+    read_attempt_table,
+    write_attempt_table,
+)
 from sole.data.attempts import Attempt, read_attempts, save_attempts
 from sole.data.lerobot import load_manifest, open_dataset, read_episodes
-from sole.errors import ConfigError, SimError
+from sole.errors import ConfigError, DataError, SimError
 from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
 from sole.sims.registry import make_env, split_of, task_names
 from sole.synth.collect import collect_episode
@@ -157,6 +166,65 @@ def test_what_an_agent_did_is_filmed_again_with_its_truth(tmp_path):
     np.testing.assert_allclose(
         episodes[1].truth.true_progress, attempts[0].true_progress, atol=1e-3
     )
+
+
+def test_what_agents_did_can_be_filmed_again_without_their_runs(tmp_path):
+    run = _agents_run(tmp_path / "run", "metaworld/reach")
+    flags = ["--size-px", "32", "--workers", "1", "--per-run", "2", "--from-runs"]
+    assert main(["synth", "--out", str(tmp_path / "first"), *flags, str(run)]) == 0
+    kept = (tmp_path / "first" / "attempts.parquet").rename(tmp_path / "kept.parquet")
+    shutil.rmtree(run)
+    assert main(["synth", "--out", str(tmp_path / "again"), *flags, str(kept)]) == 0
+    first, again = (list(read_episodes(tmp_path / name)) for name in ("first", "again"))
+    for one, other in zip(first, again, strict=True):
+        assert (one.seed, one.task, one.policy) == (other.seed, other.task, other.policy)
+        for view in one.views:
+            np.testing.assert_array_equal(one.views[view], other.views[view])
+        np.testing.assert_array_equal(one.truth.true_progress, other.truth.true_progress)
+    assert (tmp_path / "again" / "attempts.parquet").read_bytes() == kept.read_bytes()
+
+
+def test_attempts_on_held_out_tasks_are_refused_from_a_file_too(tmp_path):
+    curve = np.zeros(3, np.float32)
+    tried = TaskAttempt(
+        "metaworld/drawer-open", None, "a", Attempt(0, 0, 1, np.zeros((2, 4)), curve, curve)
+    )
+    write_attempt_table(tmp_path / "kept.parquet", [tried])
+    with pytest.raises(ConfigError, match="held out"):
+        plan_replays([tmp_path / "kept.parquet"], 2, 0)
+
+
+@pytest.mark.parametrize("text", [b"", b"no parquet"])
+def test_a_damaged_file_of_attempts_is_refused(tmp_path, text):
+    (tmp_path / "kept.parquet").write_bytes(text)
+    with pytest.raises(DataError, match=r"kept\.parquet"):
+        plan_replays([tmp_path / "kept.parquet"], 2, 0)
+
+
+@given(
+    n=st.integers(1, 4), seed=st.integers(0, 2**40), task=st.one_of(st.none(), st.text(max_size=9))
+)
+def test_attempts_come_back_from_their_file_bit_for_bit(tmp_path_factory, n, seed, task):
+    path = tmp_path_factory.mktemp("kept") / "kept.parquet"
+    rng = np.random.default_rng(seed)
+    wrote = [
+        TaskAttempt("suite/task", task, f"run{k}", Attempt(
+            k, 2 * k, seed + k, rng.normal(size=(3 + k, 4)).astype(np.float32),
+            np.append(rng.normal(size=3 + k), np.nan).astype(np.float32),
+            rng.normal(size=4 + k).astype(np.float32),
+        )) for k in range(n)
+    ]  # fmt: skip
+    write_attempt_table(path, wrote)
+    for one, other, row in zip(wrote, read_attempt_table(path), range(n), strict=True):
+        assert (one.env_name, one.task, one.run) == (other.env_name, other.task, other.run)
+        for same in (other.attempt, read_attempt_row(path, row).attempt):
+            assert (same.episode, same.column, same.seed) == (row, 2 * row, seed + row)
+            for name in ("actions", "judged_progress", "true_progress"):
+                before, after = getattr(one.attempt, name), getattr(same, name)
+                assert after.dtype == before.dtype
+                np.testing.assert_array_equal(before, after)
+    with pytest.raises(DataError, match="no row"):
+        read_attempt_row(path, n)
 
 
 def test_an_agents_episode_that_comes_out_differently_is_refused(tmp_path):

@@ -69,6 +69,10 @@ def build(config: SynthConfig) -> Path:
             write_shard(config.out, number, len(jobs))
     # Only now: a part of the data set is safe when it is finished, not when an episode is added.
     shutil.rmtree(cache)
+    if config.from_runs:
+        from sole.synth.replays import keep_attempts
+
+        keep_attempts(config.out / "attempts.parquet", jobs)
     save_manifest(config.out, _origin(config, jobs))
     return config.out
 

@@ -25,7 +25,8 @@ class SynthConfig(Config):
     limit_episodes: int | None = Field(None, gt=0)
     """Stop after so many episodes of the plan; any beginning of it is balanced over the tasks."""
     from_runs: tuple[Path, ...] = ()
-    """Folders of `sole rl` runs on training tasks: film their agents instead of our policies."""
+    """Film what agents did on training tasks instead of our policies: folders of `sole rl` runs, of
+    searches or exploits of `sole redteam`, or the attempts.parquet of such a data set."""
     per_run: int = Field(48, gt=0)
     """Episodes of each run in --from-runs: half the most overrated ones, half at random."""
     n_frames: int = Field(31, gt=1)

@@ -12,6 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sole.data.attempt_table import (
+    TaskAttempt,
+    read_attempt_row,
+    read_attempt_table,
+    write_attempt_table,
+)
 from sole.data.attempts import Attempt, read_attempts
 from sole.data.episode import Episode
 from sole.errors import ConfigError, SimError
@@ -26,27 +32,58 @@ _SAME_WITHIN_POINTS = 0.5
 _MADE: dict[tuple[str, int, int], TaskEnv] = {}
 
 
-def plan_replays(runs: Sequence[Path], per_run: int, seed: int) -> list[Job]:
+def plan_replays(sources: Sequence[Path], per_run: int, seed: int) -> list[Job]:
     """Choose ``per_run`` episodes of each run: half the most overrated ones, half at random.
 
     The random half keeps what the model judged rightly, or training would learn that agents fail.
+    A source that is a file (:mod:`sole.data.attempt_table`) holds chosen ones: all are taken.
 
     Raises:
-        ConfigError: If a run is of a held-out task or no run at all.
-        DataError: If a run kept no attempts.
+        ConfigError: If a source is of a held-out task or neither a run nor a file.
+        DataError: If a run kept no attempts, or a file is damaged.
     """
     rng = np.random.default_rng(seed)
-    settings = [_run_settings(run) for run in runs]
-    refuse_held_out([env_name for env_name, _ in settings])
     jobs = []
-    for run, (env_name, task) in zip(runs, settings, strict=True):
-        attempts = read_attempts(run / "attempts")
-        for attempt in _choose(attempts, min(per_run, len(attempts)), rng):
-            options = {"run": str(run), "episode": attempt.episode}
-            if task:
-                options["task"] = task
-            jobs.append(Job(env_name, AGENT, attempt.seed, options))
+    for source in sources:
+        jobs += _jobs_of_file(source) if source.is_file() else _jobs_of_run(source, per_run, rng)
+    refuse_held_out(list(dict.fromkeys(job.env_name for job in jobs)))
     return jobs
+
+
+def _jobs_of_file(path: Path) -> list[Job]:
+    return [_job(path, number, tried) for number, tried in enumerate(read_attempt_table(path))]
+
+
+def _jobs_of_run(run: Path, per_run: int, rng: np.random.Generator) -> list[Job]:
+    env_name, task = _run_settings(run)
+    refuse_held_out([env_name])
+    attempts = read_attempts(run / "attempts")
+    chosen = _choose(attempts, min(per_run, len(attempts)), rng)
+    return [_job(run, a.episode, TaskAttempt(env_name, task, run.name, a)) for a in chosen]
+
+
+def _job(source: Path, number: int, tried: TaskAttempt) -> Job:
+    options = {"run": str(source), "episode": number}
+    if tried.task:
+        options["task"] = tried.task
+    return Job(tried.env_name, AGENT, tried.attempt.seed, options)
+
+
+def keep_attempts(path: Path, jobs: Sequence[Job]) -> None:
+    """Write the attempts behind ``jobs`` into one file that :func:`plan_replays` takes.
+
+    Raises:
+        DataError: If a run has lost its attempts, or the file cannot be written.
+    """
+    write_attempt_table(path, [_tried(job) for job in jobs])
+
+
+def _tried(job: Job) -> TaskAttempt:
+    source, number = Path(job.options["run"]), job.options["episode"]
+    if source.is_file():
+        return read_attempt_row(source, number)
+    attempt = next(a for a in read_attempts(source / "attempts") if a.episode == number)
+    return TaskAttempt(job.env_name, job.options.get("task"), source.name, attempt)
 
 
 def replay(job: Job, *, size_px: int) -> Episode:
@@ -55,8 +92,7 @@ def replay(job: Job, *, size_px: int) -> Episode:
     Raises:
         SimError: If the simulator no longer gives the episode that the agent had.
     """
-    run, number = Path(job.options["run"]), job.options["episode"]
-    attempt = next(a for a in read_attempts(run / "attempts") if a.episode == number)
+    attempt = _tried(job).attempt
     env = _environment(job.env_name, attempt.column, size_px)
     options = {"task": job.options["task"]} if "task" in job.options else None
     env.reset(seed=attempt.seed, options=options)
@@ -69,8 +105,8 @@ def replay(job: Job, *, size_px: int) -> Episode:
     true_progress = np.array([progress for progress, _, _ in moments])
     if np.abs(true_progress - attempt.true_progress).max() > _SAME_WITHIN_POINTS:
         raise SimError(
-            f"{run}: episode {number} does not come out again on this machine; "
-            "make the run here, or leave it out of --from-runs"
+            f"{job.options['run']}: episode {job.options['episode']} does not come out again on "
+            "this machine; make the run here, or leave it out of --from-runs"
         )
     return pack_episode(
         env, views, moments, list(attempt.actions), proprio,
