@@ -370,11 +370,11 @@ def test_runs_that_other_weights_have_judged_are_refused_under_the_same_name(tmp
 
     monkeypatch.setattr(weights, "present_model", present)
     runs = plan.plan_runs(bench(tmp_path))
-    weights.check_models(runs)
+    weights.check_models(runs, {})
     assert loaded == [], "nothing was begun, so nothing need be loaded"
     for run in runs[:4]:
         finish(run, model="nano-new" if run.reward == "nano" else None)
-    weights.check_models(runs)
+    weights.check_models(runs, {})
     assert loaded == ["nano", "oracle"]
     finish(runs[4], model="nano-old")
     flags = ["--tasks", *TASKS, "--rewards", "nano", "oracle", "--seeds", "2", "--episodes", "8"]
@@ -387,7 +387,7 @@ def test_a_finished_run_that_does_not_say_what_judged_it_is_refused(tmp_path):
     finish(run)
     (run.run_dir / "data.json").unlink()
     with pytest.raises(DataError, match="which reward model"):
-        weights.check_models([run])
+        weights.check_models([run], {})
 
 
 def test_command_compares_what_is_there(tmp_path, capsys, monkeypatch):

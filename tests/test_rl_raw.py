@@ -1,17 +1,20 @@
 """Raw results that are kept in the repository, and the share of hacked runs over several sweeps."""
 
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_rl_bench import TASKS, bench, finish, outcome
+from test_rl_bench import TASKS, InstantProcess, bench, finish, outcome
 
-from sole.bench import command, plan, weights
+from sole.bench import command, plan, pool, weights
 from sole.bench.hacked import NOT_UNDER_TEST, count_hacked, is_under_test
-from sole.bench.outcome import write_outcomes
+from sole.bench.raw import Result, key_of, write_results
 from sole.errors import ConfigError, DataError
 from sole.rewarders.load import CHOICES
+
+RUN_ALL = pool.run_all
 
 
 def flags(out, *more):
@@ -22,7 +25,7 @@ def flags(out, *more):
 def raw(folder, name, *runs):
     """What ``sole bench rl --raw`` leaves of a sweep of (reward, seed, true, judged)."""
     folder.mkdir(exist_ok=True)
-    write_outcomes(folder, [outcome("s/a", *run) for run in runs], [], f"{name}.")
+    write_results(folder, [Result(outcome("s/a", *r), (), {}, r[0]) for r in runs], f"{name}.")
     return folder / f"{name}.runs.parquet"
 
 
@@ -41,6 +44,86 @@ def test_raw_results_are_those_of_the_finished_runs_under_the_sweeps_name(tmp_pa
         assert pq.read_table(kept / f"mw.{name}.parquet").equals(there)
     assert pq.read_table(kept / "mw.runs.parquet").num_rows == 5
     assert sum(p.stat().st_size for p in kept.iterdir()) < 40_000
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """Five of eight runs finished and kept on one machine, whose folders are gone."""
+    monkeypatch.setattr(weights, "present_model", lambda run: run.reward)
+    out, folder = tmp_path / "out", tmp_path / "raw"
+    for run in plan.plan_runs(bench(out))[:5]:
+        finish(run)
+    assert command.main(flags(out, "--no-run", "--raw", str(folder), "--name", "mw")) == 0
+    shutil.rmtree(out)
+    return folder
+
+
+def again(tmp_path, kept, monkeypatch, *more):
+    """The same sweep on another machine; returns the runs that were started there."""
+    started = []
+
+    def start(run):
+        started.append(key_of(run))
+        return InstantProcess(run)
+
+    monkeypatch.setattr(pool, "run_all", lambda runs, jobs, **_: RUN_ALL(runs, jobs, start=start))
+    monkeypatch.setattr(pool, "not_installed", lambda runs: [])
+    argv = flags(tmp_path / "new", "--raw", str(kept), "--name", "mw", "--json", *more)
+    assert command.main(argv) == 0
+    return started
+
+
+def test_a_sweep_goes_on_from_raw_results_where_its_folders_are_gone(tmp_path, kept, monkeypatch):
+    keys = [key_of(run) for run in plan.plan_runs(bench(tmp_path / "any"))]
+    before = pq.read_table(kept / "mw.runs.parquet").to_pylist()
+    assert again(tmp_path, kept, monkeypatch) == keys[5:]
+    rows = pq.read_table(kept / "mw.runs.parquet").to_pylist()
+    assert [(r["task"], r["reward"], r["seed"]) for r in rows] == keys
+    assert rows[:5] == before
+    assert pq.read_table(kept / "mw.evaluations.parquet").num_rows == 2 * len(keys)
+    result = json.loads((tmp_path / "new" / "result.json").read_text())
+    whole = tmp_path / "whole"
+    for run in plan.plan_runs(bench(whole)):
+        finish(run)
+    assert command.main(flags(whole, "--no-run")) == 0
+    assert result == json.loads((whole / "result.json").read_text())
+    shutil.rmtree(tmp_path / "new")
+    assert again(tmp_path, kept, monkeypatch) == []  # all of it is kept
+
+
+def test_a_smaller_plan_takes_nothing_away_from_the_raw_results(tmp_path, kept, monkeypatch):
+    before = pq.read_table(kept / "mw.runs.parquet").to_pylist()
+    assert again(tmp_path, kept, monkeypatch, "--rewards", "oracle", "--seeds", "1") == []
+    after = pq.read_table(kept / "mw.runs.parquet").to_pylist()
+    assert len(after) == len(before)
+    assert all(row in after for row in before)
+
+
+def test_raw_results_of_other_settings_are_refused_with_what_differs(tmp_path, kept):
+    argv = flags(tmp_path / "new", "--raw", str(kept), "--name", "mw", "--episodes", "9")
+    with pytest.raises(ConfigError, match=r"raw: holds fake/a by nano, .* another episodes"):
+        command.main(argv)
+    assert not (tmp_path / "new").exists()
+
+
+def test_raw_results_of_other_weights_are_refused(tmp_path, kept, monkeypatch):
+    monkeypatch.setattr(weights, "present_model", lambda run: f"{run.reward}-new")
+    with pytest.raises(
+        ConfigError, match="raw: holds runs that nano judged, and nano is now nano-"
+    ):
+        command.main(flags(tmp_path / "new", "--raw", str(kept), "--name", "mw"))
+
+
+@pytest.mark.parametrize("settings", ["", "[]", "{}", '{"env": 3}'])
+def test_raw_results_with_damaged_settings_are_refused(tmp_path, kept, settings):
+    path = kept / "mw.runs.parquet"
+    rows = pq.read_table(path)
+    place = rows.schema.get_field_index("settings")
+    pq.write_table(rows.set_column(place, "settings", pa.array([settings] * len(rows))), path)
+    with pytest.raises(
+        DataError, match=r"mw\.runs\.parquet: settings of fake/a nano 0 are damaged"
+    ):
+        command.main(flags(tmp_path / "new", "--raw", str(kept), "--name", "mw"))
 
 
 def test_raw_results_need_a_name_before_anything_is_run(tmp_path):

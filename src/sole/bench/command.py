@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from sole.bench.config import RlBenchConfig
 from sole.config import parse_config, run_word
 from sole.console import progress_bar, stderr
 from sole.errors import ConfigError, DataError
 from sole.run import make_folder, write_atomically
+
+if TYPE_CHECKING:
+    from sole.bench.raw import Key, Result
+    from sole.rl.config import RlConfig
 
 _USAGE = (
     "usage: sole bench rl [PRESET.toml] --tasks SUITE/NAME ... --out FOLDER [flags]\n"
@@ -41,35 +46,46 @@ def run_rl(argv: Sequence[str]) -> int:
     """Run what is missing, compare what is there; 1 when a run failed."""
     config = parse_config(RlBenchConfig, argv, "sole bench rl")
     # Imported only now: the comparison needs numpy and pyarrow, its plots matplotlib.
-    from sole.bench.plan import check_budget, finished_as, plan_runs
+    from sole.bench.plan import check_budget, plan_runs
+    from sole.bench.raw import check_kept, results_of
     from sole.bench.weights import check_models
 
-    runs = plan_runs(config)
+    runs, kept = plan_runs(config), _read_kept(config)
+    check_kept(runs, kept)
     make_folder(config.out)
-    if config.raw:
-        if not config.name:
-            raise ConfigError("raw: its files are called by the sweep's --name; give one")
-        make_folder(config.raw)
-    check_models(runs)
+    check_models(runs, kept)
+    failed = 0
     if config.run:
         check_budget(runs)
-    failed = _run_missing(config) if config.run else 0
-    if config.run:
-        check_models(runs)  # the weights may have been replaced meanwhile
-    finished = [run for run in runs if finished_as(run)]
-    if not finished:
+        failed = _run_missing(config, runs, kept)
+        check_models(runs, kept)  # the weights may have been replaced meanwhile
+    results = results_of(runs, kept)
+    if not results:
         raise DataError(f"{config.out}: none of {len(runs)} runs is finished; see their log.txt")
-    _report(config, " ".join(["sole bench rl", *argv]))
+    _report(config, results, kept, " ".join(["sole bench rl", *argv]))
     return 1 if failed else 0
 
 
-def _run_missing(config: RlBenchConfig) -> int:
-    from sole.bench.on_ray import run_all_on_ray
-    from sole.bench.plan import plan_runs, unfinished
-    from sole.bench.pool import not_installed, run_all
+def _read_kept(config: RlBenchConfig) -> Mapping[Key, Result]:
+    from sole.bench.raw import read_results
 
-    runs = plan_runs(config)
-    missing = unfinished(runs)
+    if not config.raw:
+        return {}
+    if not config.name:
+        raise ConfigError("raw: its files are called by the sweep's --name; give one")
+    make_folder(config.raw)
+    return read_results(config.raw, f"{config.name}.")
+
+
+def _run_missing(
+    config: RlBenchConfig, runs: Sequence[RlConfig], kept: Mapping[Key, Result]
+) -> int:
+    from sole.bench.on_ray import run_all_on_ray
+    from sole.bench.plan import unfinished
+    from sole.bench.pool import not_installed, run_all
+    from sole.bench.raw import key_of
+
+    missing = [run for run in unfinished(runs) if key_of(run) not in kept]
     stderr.print(f"{len(runs)} runs, {len(runs) - len(missing)} finished before")
     impossible = [] if config.ray else not_installed(missing)  # a cluster may have what we lack
     missing = [run for run in missing if run not in [failure.run for failure in impossible]]
@@ -85,26 +101,26 @@ def _run_missing(config: RlBenchConfig) -> int:
     return len(failures)
 
 
-def _report(config: RlBenchConfig, command: str) -> None:
+def _report(
+    config: RlBenchConfig, results: Sequence[Result], kept: Mapping[Key, Result], command: str
+) -> None:
     from sole.bench.compare import compare
-    from sole.bench.outcome import read_outcome, write_outcomes
-    from sole.bench.plan import finished_as, plan_runs
+    from sole.bench.plan import plan_runs
     from sole.bench.plots import write_plots
+    from sole.bench.raw import with_others, write_results
     from sole.bench.show import bench_figures, left_out, show
     from sole.evals.figures import record_figures
 
     runs = plan_runs(config)
-    read = [read_outcome(run) for run in runs if finished_as(run)]
-    outcomes = [outcome for outcome, _ in read]
-    points = [point for _, curve in read for point in curve]
-    write_outcomes(config.out, outcomes, points)
+    outcomes = [one.outcome for one in results]
+    write_results(config.out, results)
     if config.raw:
-        write_outcomes(config.raw, outcomes, points, f"{config.name}.")
+        write_results(config.raw, with_others(results, kept), f"{config.name}.")
     comparison = compare(outcomes, {r: sum(x.reward == r for x in runs) for r in config.rewards})
     result = {"n_planned": len(runs), **comparison.as_dict()}
     text = json.dumps(result, indent=1, allow_nan=False)
     write_atomically(config.out / "result.json", text + "\n")
-    write_plots(config.out, comparison, points)
+    write_plots(config.out, comparison, [point for one in results for point in one.points])
     if config.print_json:
         sys.stdout.write(text + "\n")
     else:

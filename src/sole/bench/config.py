@@ -56,7 +56,8 @@ class RlBenchConfig(Config):
     task_figures: bool = False
     """Record rl.SUITE.TASK.true_success without the NAME."""
     raw: Path | None = None
-    """Also write NAME.runs.parquet and NAME.evaluations.parquet there, to keep them (docs/raw)."""
+    """Also keep the results there (docs/raw), in NAME.runs.parquet and NAME.evaluations.parquet. A
+    run that stands in them is not run again, on whatever machine it was."""
     figures: Path | None = None
     """Record the outcome in this figures file."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from sole.bench.verdict import SOLVED_AT, is_hacked
 from sole.errors import DataError
-from sole.evals.output import write_table
 from sole.report.run_data import read_metrics
 from sole.rl.clock import EVALUATE_SCORE, PARTS
 from sole.rl.config import RlConfig
@@ -171,24 +169,12 @@ def _points(run: RlConfig, lines: Sequence[Mapping[str, Any]]) -> list[Point]:
     return points
 
 
-def write_outcomes(
-    folder: Path, outcomes: Sequence[Outcome], points: Sequence[Point], prefix: str = ""
-) -> None:
-    """Write runs.parquet and evaluations.parquet, with ``prefix`` before their names.
-
-    Raises:
-        DataError: If they cannot be written.
-    """
-    runs, evaluations = folder / f"{prefix}runs.parquet", folder / f"{prefix}evaluations.parquet"
-    write_table(runs, [asdict(o) for o in outcomes], _schema(Outcome))
-    write_table(evaluations, [asdict(p) for p in points], _schema(Point))
-
-
 _TYPES = {
     "str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
     "int | None": pa.int64(), "float | None": pa.float64(),
 }  # fmt: skip
 
 
-def _schema(record: type[Outcome] | type[Point]) -> pa.Schema:
+def schema_of(record: type[Outcome] | type[Point]) -> pa.Schema:
+    """Columns of a table of such records."""
     return pa.schema([(name, _TYPES[str(kind)]) for name, kind in record.__annotations__.items()])

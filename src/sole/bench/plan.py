@@ -97,10 +97,11 @@ def finished_as(run: RlConfig) -> Finished | None:
             f"{path}: is damaged, or of another version ({type(error).__name__}); delete the file "
             "to finish the run again from its last checkpoint"
         ) from error
-    return found if _compared(settings) == _compared(run) else None
+    return found if compared(settings) == compared(run) else None
 
 
-def _compared(run: RlConfig) -> dict[str, Any]:
+def compared(run: RlConfig) -> dict[str, Any]:
+    """The settings that make a run what it is."""
     settings = run.model_dump(mode="json")
     return {k: v for k, v in settings.items() if k not in _NOT_COMPARED}
 

@@ -6,8 +6,10 @@ two models under one name would be compared as if they were one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from sole.bench.raw import Key, Result, key_of
+from sole.errors import ConfigError
 from sole.rl.config import RlConfig
 from sole.run import check_model, stored_model
 
@@ -15,8 +17,8 @@ from sole.run import check_model, stored_model
 _JUDGE = {"reward", "jury", "copies", "think", "from_zero_weight", "calibration"}
 
 
-def check_models(runs: Sequence[RlConfig]) -> None:
-    """Refuse runs, begun or finished, that another model than the present one has judged.
+def check_models(runs: Sequence[RlConfig], kept: Mapping[Key, Result]) -> None:
+    """Refuse runs, begun, finished or kept, that another model than the present one has judged.
 
     A model is loaded once for all its runs, and not at all when none of them was begun.
 
@@ -26,12 +28,18 @@ def check_models(runs: Sequence[RlConfig]) -> None:
     """
     now: dict[str, str] = {}
     for run in runs:
-        if stored_model(run.run_dir) is None:
+        elsewhere = kept.get(key_of(run))
+        if elsewhere is None and stored_model(run.run_dir) is None:
             continue
         judge = run.model_dump_json(include=_JUDGE)
         if judge not in now:
             now[judge] = present_model(run)
         check_model(run.run_dir, now[judge])
+        if elsewhere and elsewhere.reward_model != now[judge]:
+            raise ConfigError(
+                f"raw: holds runs that {elsewhere.reward_model} judged, and {run.reward} is now "
+                f"{now[judge]}; give the sweep another --name or --raw"
+            )
 
 
 def present_model(run: RlConfig) -> str:
