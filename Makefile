@@ -96,7 +96,7 @@ trust: $(STAMP) system ## side by side on the test tasks, attacks, calibration; 
 	$(BIN)/python -m sole.evals.trust_page docs/results.md
 
 ablations: $(STAMP) system ## what each part of the recipe is worth (hours; needs the data sets of make nano)
-	$(BIN)/sole ablate presets/ablation-*.toml --figures docs/figures.json --page docs/ablations.md
+	$(BIN)/sole ablate presets/ablation-*.toml --raw docs/raw/ablations.json --figures docs/figures.json --page docs/ablations.md
 
 check: $(STAMP) ## lint, format, types, import directions, size of functions and files
 	$(BIN)/ruff check src tests

@@ -1,6 +1,7 @@
 """Ablations: which episodes each trains on, how results become figures and a page, one tiny run."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,60 @@ def test_what_a_later_ablation_would_stop_at_is_noticed_before_the_first(
         Path(f"{name}.toml").write_text(text)
     with pytest.raises(SoleError, match=said):
         main(["one.toml", "two.toml", *flags])
+
+
+@pytest.fixture
+def trainings(tmp_path, monkeypatch):
+    """Two ablations whose trainings are only counted; the list of what was trained."""
+    monkeypatch.chdir(tmp_path)
+    with EpisodeWriter(tmp_path / "data", fps=10) as writer:
+        episode = make_example_episode(6, 96)
+        writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    for name in ("one", "two"):
+        text = f"name = '{name}'\nabout = ''\ndata = ['data']\nnegatives = []\n"
+        Path(f"{name}.toml").write_text(text)
+    trained = []
+
+    def train(config, ablation, seed, folder):
+        folder.mkdir(parents=True)
+        trained.append((ablation.name, seed))
+        return folder
+
+    monkeypatch.setattr("sole.ablate.train.train", train)
+    monkeypatch.setattr(
+        "sole.ablate.train._quality", lambda *_: {"spearman": len(trained) / 10, "auc": 0.5}
+    )
+    monkeypatch.setattr("sole.ablate.train._hacked", lambda *_: 0.0)
+    return trained
+
+
+def test_kept_results_are_not_trained_again_where_their_folders_are_gone(tmp_path, trainings):
+    flags = ["--raw", "raw/kept.json", "--seeds", "2", "--figures"]
+    assert main(["one.toml", *flags, "one.json"]) == 0
+    assert trainings == [("one", 0), ("one", 1)]
+    shutil.rmtree("runs")
+    Path("data").rename("gone")
+    assert main(["one.toml", *flags, "again.json"]) == 0  # a finished one needs no data either
+    Path("gone").rename("data")
+    assert main(["one.toml", "two.toml", *flags, "both.json"]) == 0
+    assert trainings == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
+    read = [json.loads(Path(f"{name}.json").read_text()) for name in ("one", "again", "both")]
+    values = [{f["name"]: (f["value"], f["low"], f["high"]) for f in found} for found in read]
+    assert values[0] == values[1]
+    assert values[0].items() <= values[2].items()
+    assert values[2]["ablation.two.spearman"] == pytest.approx((0.35, 0.3, 0.4))
+
+
+def test_kept_results_of_other_settings_and_other_files_are_refused(trainings):
+    assert main(["one.toml", "--raw", "kept.json", "--seeds", "1"]) == 0
+    shutil.rmtree("runs")
+    with pytest.raises(ConfigError, match=r"kept\.json: one, seed 0, .*choose another --raw"):
+        main(["one.toml", "--raw", "kept.json", "--seeds", "1", "--rl-episodes", "3"])
+    for text in ("", "[]", '{"one": {}}', '{"one/seed0": 3}'):
+        Path("kept.json").write_text(text)
+        with pytest.raises(SoleError, match=r"kept\.json: not a file of sole ablate --raw"):
+            main(["one.toml", "--raw", "kept.json", "--seeds", "1"])
+    assert trainings == [("one", 0)]
 
 
 @pytest.mark.slow

@@ -47,6 +47,9 @@ class AblateConfig(Config):
     """Files like presets/ablation-no_reasoning.toml."""
     out: Path = Path("runs/ablations")
     """Where the runs go; what is finished there is not done again."""
+    raw: Path | None = None
+    """Also keep every result in this JSON file (docs/raw/ablations.json); a training whose result
+    stands there is not done again, on whatever machine it was."""
     seeds: int = Field(2, gt=0)
     """Trainings of each, where its preset does not say fewer."""
     tasks: tuple[str, ...] = ()

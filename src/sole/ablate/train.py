@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +15,12 @@ import numpy as np
 from sole.ablate.config import AblateConfig, AblationConfig
 from sole.bench.verdict import is_hacked
 from sole.data.lerobot_reader import open_dataset, read_episodes
-from sole.errors import ConfigError
+from sole.errors import ConfigError, DataError
 from sole.evals.labelled import labelled_episodes, labelled_judge
 from sole.evals.quality import QualityConfig, measure
 from sole.evals.result import result_figures
 from sole.rl.config import RlConfig
-from sole.run import write_atomically
+from sole.run import make_folder, write_atomically
 from sole.sims.registry import split_of
 from sole.train import rlvr_nano, sft
 from sole.train.episodes import keep_on_disk, prepare
@@ -72,12 +73,55 @@ def check(config: AblateConfig, ablations: Sequence[AblationConfig]) -> None:
 
 def _finished(config: AblateConfig, ablation: AblationConfig, seed: int) -> dict[str, float] | None:
     done = _folder(config, ablation, seed) / _RESULT
-    if not done.exists():
+    found = json.loads(done.read_text()) if done.exists() else None
+    where = done.parent
+    if found is None and config.raw:
+        found, where = _kept(config.raw).get(_key(ablation, seed)), config.raw
+    if found is None:
         return None
-    found = json.loads(done.read_text())
     if found["asked"] != _asked(config, ablation):
-        raise ConfigError(f"{done.parent}: was run with other settings; choose another --out")
+        raise ConfigError(
+            f"{where}: {ablation.name}, seed {seed}, was run with other settings; choose another "
+            f"{'--raw' if where == config.raw else '--out'}"
+        )
     return found["result"]
+
+
+def _key(ablation: AblationConfig, seed: int) -> str:
+    return f"{ablation.name}/seed{seed}"
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """Results by ablation and seed; none where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        kept = json.loads(path.read_text())
+        if all({"asked", "result"} <= set(one) for one in kept.values()):
+            return kept
+        reason = "its entries lack asked or result"
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        reason = str(error)
+    raise DataError(f"{path}: not a file of sole ablate --raw ({reason})")
+
+
+def _keep(config: AblateConfig, ablation: AblationConfig, seed: int) -> None:
+    """Add a finished training to the kept results; two processes may take turns.
+
+    Raises:
+        DataError: If the file is damaged or cannot be written.
+    """
+    if config.raw is None:
+        return
+    found = _finished(config, ablation, seed)
+    for folder in (config.raw.parent, config.out):
+        make_folder(folder)
+    with (config.out / "raw.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        entry = {"asked": _asked(config, ablation), "result": found}
+        kept = {**_kept(config.raw), _key(ablation, seed): entry}
+        text = json.dumps(dict(sorted(kept.items())), indent=1)
+        write_atomically(config.raw, text + "\n")
 
 
 def _folder(config: AblateConfig, ablation: AblationConfig, seed: int) -> Path:
@@ -101,12 +145,14 @@ def run(config: AblateConfig, ablation: AblationConfig, seed: int) -> dict[str, 
         ConfigError: If no episode is left, or the folder holds another ablation of this name.
     """
     if found := _finished(config, ablation, seed):
+        _keep(config, ablation, seed)
         return found
     folder = _folder(config, ablation, seed)
     model = train(config, ablation, seed, folder)
     result = {**_quality(config, model), "hacked": _hacked(config, model, seed, folder)}
     text = json.dumps({"asked": _asked(config, ablation), "result": result}, indent=1)
     write_atomically(folder / _RESULT, text)
+    _keep(config, ablation, seed)
     return result
 
 
