@@ -83,6 +83,21 @@ def test_every_run_is_recorded_by_its_folder_and_trials_are_not_in_the_sum(tmp_p
     }  # fmt: skip
 
 
+def test_stages_whose_folders_are_gone_are_in_the_sum_by_their_figures(tmp_path, capsys):
+    first, second = (make_run(tmp_path / name, [3600.0, 7200.0], threads=1) for name in "ab")
+    figures = tmp_path / "f.json"
+    assert main([str(first), "--figures", str(figures)]) == 0
+    argv = [str(second), "--earlier", "a", "--figures", str(figures)]
+    assert main(argv) == 0
+    assert "4.00 hours times threads in all" in capsys.readouterr().out
+    found = {name: entry["value"] for name, entry in load_figures(figures).items()}
+    assert [found[f"train.cpu_hours{name}"] for name in ("", ".a", ".b")] == [4.0, 2.0, 2.0]
+    with pytest.raises(ConfigError, match=r"no figure train\.cpu_hours\.c"):
+        main([*argv, "--earlier", "c"])
+    with pytest.raises(ConfigError, match="--figures"):
+        main([str(second), "--earlier", "a"])
+
+
 def test_two_runs_of_one_name_are_not_recorded_as_one(tmp_path):
     for name in ("x", "y"):
         (tmp_path / name).mkdir()

@@ -21,7 +21,7 @@ from rich.table import Table
 from sole.config import Config, load_preset, parse_config
 from sole.console import run_module, stdout
 from sole.errors import ConfigError, DataError
-from sole.evals.figures import Figure, record_figures
+from sole.evals.figures import Figure, load_figures, record_figures
 from sole.report.run_data import read_metrics
 
 #: A step that takes longer than this many usual ones was interrupted; the rest is a pause.
@@ -35,6 +35,8 @@ class HoursConfig(Config):
     """Folders of sole sft, sole rlvr (of nano) or sole fit: all stages of one model."""
     trials: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN_DIR")] = ()
     """Folders of runs that are no stage of that model: a line each, and not in the sum."""
+    earlier: tuple[str, ...] = ()
+    """Stages of it whose folders are gone: the recorded NAME.STAGE adds to the sum."""
     name: str = "train.cpu_hours"
     """Name of the sum's figure; NAME.FOLDER is that of a run, NAME.FOLDER.steps its steps."""
     figures: Path | None = None
@@ -76,16 +78,28 @@ def main(argv: Sequence[str]) -> int:
         _check_names([*config.runs, *config.trials])
     costs = [training_cost(folder) for folder in config.runs]
     trials = [training_cost(folder) for folder in config.trials]
-    total = sum(cost.cpu_hours for cost in costs)
+    earlier = [_earlier_hours(config, stage) for stage in config.earlier]
+    total = sum(earlier) + sum(cost.cpu_hours for cost in costs)
     if config.figures:
         command = " ".join(["python -m sole.review.hours", *argv])
-        record_figures(config.figures, cost_figures(config.name, costs, trials), command)
+        record_figures(
+            config.figures, cost_figures(config.name, costs, trials, sum(earlier)), command
+        )
     if config.print_json:
         found = {"runs": _plain(costs), "trials": _plain(trials), "cpu_hours": total}
         sys.stdout.write(json.dumps(found) + "\n")
     else:
-        stdout.print(_table(costs, trials))
+        stdout.print(_table(costs, trials, total))
     return 0
+
+
+def _earlier_hours(config: HoursConfig, stage: str) -> float:
+    if config.figures is None:
+        raise ConfigError("--earlier: names figures; say with --figures in which file they are")
+    name, recorded = f"{config.name}.{stage}", load_figures(config.figures)
+    if name not in recorded:
+        raise ConfigError(f"--earlier: {config.figures} has no figure {name}")
+    return float(recorded[name]["value"])
 
 
 def _plain(costs: Sequence[TrainingCost]) -> list[dict[str, Any]]:
@@ -104,7 +118,10 @@ def _check_names(folders: Sequence[Path]) -> None:
 
 
 def cost_figures(
-    name: str, stages: Sequence[TrainingCost], trials: Sequence[TrainingCost] = ()
+    name: str,
+    stages: Sequence[TrainingCost],
+    trials: Sequence[TrainingCost] = (),
+    earlier_hours: float = 0.0,
 ) -> list[Figure]:
     """The sum of the stages, and the hours times threads and the steps of every run.
 
@@ -113,7 +130,8 @@ def cost_figures(
         >>> [(f.name, f.value) for f in cost_figures("cost", [run])]
         [('cost', 6.0), ('cost.a', 6.0), ('cost.a.steps', 30.0)]
     """
-    figures = [Figure(name, sum(cost.cpu_hours for cost in stages), "hours")]
+    total = earlier_hours + sum(cost.cpu_hours for cost in stages)
+    figures = [Figure(name, total, "hours")]
     for cost in (*stages, *trials):
         run = f"{name}.{Path(cost.run).resolve().name}"
         figures.append(Figure(run, cost.cpu_hours, "hours"))
@@ -180,8 +198,7 @@ def _device(folder: Path) -> str:
     return f"{machine['cores']} cores, {str(machine.get('platform', '')).partition('-')[0]}"
 
 
-def _table(costs: Sequence[TrainingCost], trials: Sequence[TrainingCost]) -> Table:
-    total = sum(cost.cpu_hours for cost in costs)
+def _table(costs: Sequence[TrainingCost], trials: Sequence[TrainingCost], total: float) -> Table:
     apart = ", without the trials below the line" if trials else ""
     caption = f"{total:.2f} hours times threads in all{apart}"
     table = Table(caption=caption, caption_justify="left")
