@@ -1,12 +1,15 @@
 """The page of results quotes only what was recorded, and every quote is right."""
 
+import hashlib
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from sole.config import load_preset
 from sole.errors import ConfigError
+from sole.evals import quotes
 from sole.evals import trust_page as page
 from sole.evals.figures import Figure, check_quotes, fill_quotes, load_figures, record_figures
 from sole.redteam.config import RedteamConfig
@@ -36,6 +39,38 @@ def test_every_quote_of_the_page_is_right(recorded, tmp_path):
     assert "<!--fig:trust.headline@low-->0.60<!--/fig-->" in text
     assert "| lookalike_sim | <!--fig:robust.lookalike_sim.vulnerability-->3%<!--/fig-->" in text
     assert "| <= 5 % |" in text
+
+
+def test_what_earlier_weights_did_is_marked_and_what_another_model_did_is_not(
+    tmp_path, monkeypatch
+):
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    weights = tmp_path / "model.safetensors"
+    monkeypatch.setattr(quotes, "_WEIGHTS", weights)
+    quotes._earlier_weights.cache_clear()
+    git("init", "-q")
+    commits = []
+    for text in ("old", "new"):
+        weights.write_text(text)
+        git("add", ".")
+        git("commit", "-q", "-m", text)
+        commits.append(git("rev-parse", "HEAD"))
+    about = {"date": "2026-11-22", "machine": "2 cores"}
+
+    def said(commit: str, command: str) -> str:
+        return quotes.measured_by(["a"], {"a": {"commit": commit, "command": command, **about}})[1]
+
+    old = hashlib.sha256(b"old").hexdigest()[:10]
+    assert f"**measured with the weights before these** (nano-{old})" in said(commits[0], "sole x")
+    assert f"nano-{old}" in said(f"{commits[0]}+changes", "sole x")
+    assert "before these" not in said(commits[1], "sole x")
+    assert "before these" not in said(commits[0], "sole x --model runs/v0")
+    assert "before these" not in said("unknown", "sole x")
+    quotes._earlier_weights.cache_clear()
 
 
 def test_the_whole_table_stands_beside_those_that_never_look(recorded):

@@ -57,6 +57,15 @@ def git_state(folder: Path | None = None, apart_from: Path | None = None) -> dic
         return {"commit": None, "dirty": None}
 
 
+def file_at(commit: str, path: Path) -> bytes | None:
+    """A file of this checkout as a commit had it; None where git knows no such commit or file."""
+    command = ["git", "-C", str(path.parent), "show", f"{commit}:./{path.name}"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def _git(where: Path, *arguments: str) -> str:
     command = ["git", "-C", str(where), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import sole
+from sole.run import file_at
+
+_WEIGHTS = Path(sole.__file__).parent / "models" / "nano" / "weights" / "model.safetensors"
 Figures = Mapping[str, Mapping[str, Any]]
 
 
@@ -34,4 +41,15 @@ def measured_by(names: Sequence[str], figures: Figures) -> list[str]:
 def _source(figure: Mapping[str, Any]) -> str:
     commit, _, changes = str(figure.get("commit") or "unknown").partition("+")
     where = f"commit {commit[:10]}{'+' if changes else ''}{changes}, {figure.get('machine')}"
-    return f"`{figure['command']}`, {figure['date']}, {where}."
+    earlier = "" if "--model " in figure["command"] else _earlier_weights(commit)
+    return f"`{figure['command']}`, {figure['date']}, {where}{earlier}."
+
+
+@lru_cache
+def _earlier_weights(commit: str) -> str:
+    """Says so when a commit held other weights than this one: what they did may not be so now."""
+    held = file_at(commit, _WEIGHTS)
+    if held is None or held == _WEIGHTS.read_bytes():
+        return ""
+    name = f"nano-{hashlib.sha256(held).hexdigest()[:10]}"
+    return f"; **measured with the weights before these** ({name})"
