@@ -148,6 +148,43 @@ def test_a_judge_that_does_not_answer_stops_the_robot_in_time():
     assert len(episode.actions) <= 2 + 1 + 10 + 1
 
 
+class Mumbling(Constant):
+    """Only every n-th reply can be read."""
+
+    def __init__(self, every: int):
+        super().__init__(0.0)
+        self.every, self.asked = every, 0
+
+    def start(self, task):
+        return self
+
+    def step(self, views):
+        self.asked += 1
+        bad = self.asked % self.every != 0
+        return StepScore(None, error="no number") if bad else StepScore(5.0)
+
+
+def test_a_judge_that_cannot_be_read_for_too_long_stops_the_robot():
+    pace = Pace(control_hz=10.0, duration_s=6.0, judge_every=1, lost_after_s=1.0)
+    clock = StepClock()
+    arm = robot(clock)
+    episode = run_real_time(arm, up, Mumbling(1000), TASK, pace, clock=clock)
+    assert episode.end == "reward_lost"
+    assert "no readable judgement for 1" in episode.error
+    assert "no number" in episode.error
+    assert arm.stopped
+    assert 10 <= len(episode.actions) <= 14
+    assert episode.judgement(Judge(Constant(0.0))).rewards is None
+
+
+def test_single_replies_that_cannot_be_read_stop_nothing():
+    pace = Pace(control_hz=10.0, duration_s=6.0, judge_every=1, lost_after_s=1.0)
+    clock = StepClock()
+    episode = run_real_time(robot(clock), up, Mumbling(3), TASK, pace, clock=clock)
+    assert episode.end == "time"
+    assert sum(step.error is not None for step in episode.steps) > len(episode.steps) / 2
+
+
 def test_the_robot_is_stopped_when_the_policy_fails():
     clock = StepClock()
     arm = robot(clock)

@@ -1,9 +1,9 @@
 """A real robot's episode: a fixed control rate on the wall clock, judged in the background.
 
 The control loop never waits for the reward model. Pictures go to a thread that judges them; when
-it is still busy with the last ones, the new ones are skipped, and counted. When no judgement has
-come for longer than is allowed, or the reward model is lost, the robot is stopped, and so it is at
-every other end: time, judged completion, an error, Ctrl-C.
+it is still busy with the last ones, the new ones are skipped, and counted. When no judgement, or
+none that can be read, has come for longer than is allowed, or the reward model is lost, the robot
+is stopped, and so it is at every other end: time, judged completion, an error, Ctrl-C.
 
 This is no safety device. It says when to stop acting, not whether what the robot does is safe:
 limits of force, speed and place, and an emergency stop, belong into the robot's own controller.
@@ -53,7 +53,8 @@ class Pace:
         control_hz: Decisions per second.
         duration_s: Longest episode.
         judge_every: Offer pictures to the judge every this many decisions.
-        lost_after_s: The robot is stopped when a judgement takes longer than this.
+        lost_after_s: The robot is stopped when a judgement takes longer than this, or when for as
+            long all that came could not be read.
     """
 
     control_hz: float
@@ -217,6 +218,7 @@ class _Loop:
         self.robot, self.policy, self.background = robot, policy, background
         self.pace, self.clock = pace, clock
         self.episode = RealTimeEpisode()
+        self.unreadable_since: float | None = None
 
     def run(self) -> RealTimeEpisode:
         period, began, tick = 1 / self.pace.control_hz, self.clock.monotonic(), 0
@@ -269,7 +271,17 @@ class _Loop:
         waited = self.background.waits_s()
         if waited > self.pace.lost_after_s:
             return self._lost(f"no judgement for {waited:.1f} s")
-        return False
+        return self._unreadable()
+
+    def _unreadable(self) -> bool:
+        """Whether nothing that came for too long could be read; its silence is no judgement."""
+        if self.unreadable_since is None:
+            return False
+        seconds = self.clock.monotonic() - self.unreadable_since
+        if seconds <= self.pace.lost_after_s:
+            return False
+        last = self.episode.steps[-1].error
+        return self._lost(f"no readable judgement for {seconds:.1f} s ({last})")
 
     def _lost(self, why: str) -> bool:
         self.episode.end, self.episode.error = "reward_lost", why
@@ -280,6 +292,10 @@ class _Loop:
         self.episode.steps.append(ready.step)
         slowest = max(self.episode.slowest_judgement_s, ready.seconds)
         self.episode.slowest_judgement_s = slowest
+        if ready.step.error is None:
+            self.unreadable_since = None
+        elif self.unreadable_since is None:
+            self.unreadable_since = self.clock.monotonic() - ready.seconds
 
     def _finish(self) -> None:
         """Hold still first; then the last moment is judged, as long as that is allowed to take."""
