@@ -164,11 +164,46 @@ def test_kept_results_of_other_settings_and_other_files_are_refused(trainings):
     shutil.rmtree("runs")
     with pytest.raises(ConfigError, match=r"kept\.json: one, seed 0, .*choose another --raw"):
         main(["one.toml", "--raw", "kept.json", "--seeds", "1", "--rl-episodes", "3"])
-    for text in ("", "[]", '{"one": {}}', '{"one/seed0": 3}'):
+    asked = json.loads(Path("kept.json").read_text())["one/seed0"]["asked"]
+    half = json.dumps({"one/seed0": {"asked": asked, "result": {}}})
+    for text in ("", "[]", '{"one": {}}', '{"one/seed0": 3}', half):
         Path("kept.json").write_text(text)
         with pytest.raises(SoleError, match=r"kept\.json: not a file of sole ablate --raw"):
             main(["one.toml", "--raw", "kept.json", "--seeds", "1"])
     assert trainings == [("one", 0)]
+
+
+def test_a_kept_result_is_not_replaced_by_one_of_other_settings(trainings):
+    flags = ["one.toml", "--seeds", "1"]
+    assert main([*flags, "--raw", "kept.json"]) == 0
+    before = Path("kept.json").read_bytes()
+    assert main([*flags, "--out", "runs/tiny", "--tiny"]) == 0
+    with pytest.raises(ConfigError, match="other settings"):
+        main([*flags, "--out", "runs/tiny", "--tiny", "--raw", "kept.json"])
+    assert Path("kept.json").read_bytes() == before
+
+
+def test_kept_results_of_other_data_are_refused_and_a_newer_setting_had_its_default(trainings):
+    flags = ["--raw", "kept.json", "--seeds", "1"]
+    assert main(["one.toml", *flags]) == 0
+    kept = json.loads(Path("kept.json").read_text())
+    del kept["one/seed0"]["asked"]["ablation"]["rlvr_steps"]
+    Path("kept.json").write_text(json.dumps(kept))
+    shutil.rmtree("runs")
+    assert main(["one.toml", *flags]) == 0
+    assert trainings == [("one", 0)]
+    with EpisodeWriter(Path("data"), fps=10, resume=True) as writer:
+        episode = make_example_episode(6, 96, seed=3)
+        writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    with pytest.raises(ConfigError, match=r"kept\.json: one/seed0 was trained on other data"):
+        main(["two.toml", *flags])
+
+
+def test_where_results_cannot_be_kept_is_said_before_the_first_training(trainings):
+    Path("file").write_text("")
+    with pytest.raises(SoleError, match="cannot be made"):
+        main(["one.toml", "--raw", "file/kept.json"])
+    assert trainings == []
 
 
 @pytest.mark.slow

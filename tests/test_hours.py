@@ -89,11 +89,16 @@ def test_stages_whose_folders_are_gone_are_in_the_sum_by_their_figures(tmp_path,
     assert main([str(first), "--figures", str(figures)]) == 0
     argv = [str(second), "--earlier", "a", "--figures", str(figures)]
     assert main(argv) == 0
-    assert "4.00 hours times threads in all" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "4.00 hours times threads in all, 2.00 of them recorded earlier" in said
     found = {name: entry["value"] for name, entry in load_figures(figures).items()}
     assert [found[f"train.cpu_hours{name}"] for name in ("", ".a", ".b")] == [4.0, 2.0, 2.0]
     with pytest.raises(ConfigError, match=r"no figure train\.cpu_hours\.c"):
         main([*argv, "--earlier", "c"])
+    with pytest.raises(ConfigError, match=r"no figure train\.cpu_hours\.a\.steps in hours"):
+        main([*argv, "--earlier", "a.steps"])
+    with pytest.raises(ConfigError, match="several runs are called b"):
+        main([*argv, "--earlier", "b"])
     with pytest.raises(ConfigError, match="--figures"):
         main([str(second), "--earlier", "a"])
 

@@ -587,7 +587,7 @@ def test_exploits_of_a_training_task_are_filmed_again_as_hard_negatives(tmp_path
     jobs = plan_replays([folder], 10, 0)
     assert len(jobs) == found["n_saved"]
     saved = get_episode(folder / "0000" / "episode.npz")
-    (same,) = (j for j in jobs if j.options["episode"] == 0)
+    (same,) = (j for j in jobs if j.options["number"] == 0)
     again = film_again(same, size_px=32)
     assert again.policy == "agent"
     moments = np.arange(0, again.n_frames, 2)

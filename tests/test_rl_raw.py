@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ from test_rl_bench import TASKS, InstantProcess, bench, finish, outcome
 
 from sole.bench import command, plan, pool, weights
 from sole.bench.hacked import NOT_UNDER_TEST, count_hacked, is_under_test
-from sole.bench.raw import Result, key_of, write_results
+from sole.bench.raw import Result, keep_results, key_of, read_results, write_results
 from sole.errors import ConfigError, DataError
 from sole.rewarders.load import CHOICES
 
@@ -25,7 +26,8 @@ def flags(out, *more):
 def raw(folder, name, *runs):
     """What ``sole bench rl --raw`` leaves of a sweep of (reward, seed, true, judged)."""
     folder.mkdir(exist_ok=True)
-    write_results(folder, [Result(outcome("s/a", *r), (), {}, r[0]) for r in runs], f"{name}.")
+    results = [Result(outcome("s/a", *r), (), {"of": name}, r[0]) for r in runs]
+    write_results(folder, results, f"{name}.")
     return folder / f"{name}.runs.parquet"
 
 
@@ -36,9 +38,8 @@ def test_raw_results_are_those_of_the_finished_runs_under_the_sweeps_name(tmp_pa
     kept = tmp_path / "docs" / "raw"
     more = ["--no-run", "--raw", str(kept), "--name", "mw"]
     assert command.main(flags(tmp_path / "out", *more)) == 0
-    assert sorted(p.name for p in kept.iterdir()) == [
-        "mw.evaluations.parquet", "mw.runs.parquet"
-    ]  # fmt: skip
+    visible = sorted(p.name for p in kept.iterdir() if not p.name.startswith("."))
+    assert visible == ["mw.evaluations.parquet", "mw.runs.parquet"]
     for name in ("runs", "evaluations"):
         there = pq.read_table(tmp_path / "out" / f"{name}.parquet")
         assert pq.read_table(kept / f"mw.{name}.parquet").equals(there)
@@ -104,6 +105,51 @@ def test_raw_results_of_other_settings_are_refused_with_what_differs(tmp_path, k
     with pytest.raises(ConfigError, match=r"raw: holds fake/a by nano, .* another episodes"):
         command.main(argv)
     assert not (tmp_path / "new").exists()
+
+
+def test_every_result_is_kept_as_soon_as_its_run_has_ended(tmp_path, kept, monkeypatch):
+    seen = []
+
+    def start(run):
+        seen.append(pq.read_table(kept / "mw.runs.parquet").num_rows)
+        return InstantProcess(run)
+
+    monkeypatch.setattr(pool, "not_installed", lambda runs: [])
+    monkeypatch.setattr(pool, "run_all", lambda runs, jobs, **more: RUN_ALL(
+        runs, jobs, start=start, finished=more["finished"]
+    ))  # fmt: skip
+    assert command.main(flags(tmp_path / "new", "--raw", str(kept), "--name", "mw", "--json")) == 0
+    assert seen == [5, 6, 7]
+
+
+def test_two_sweeps_of_one_name_lose_nothing_of_each_other(tmp_path, kept):
+    results = read_results(kept, "mw.")
+    (kept / "mw.runs.parquet").unlink()
+    one, two = list(results.values())[:3], list(results.values())[2:]
+    keep_results(kept, "mw", one)
+    keep_results(kept, "mw", two)
+    assert read_results(kept, "mw.") == results
+    other = replace(one[0], outcome=replace(one[0].outcome, seed=7), reward_model="new")
+    with pytest.raises(ConfigError, match="raw: holds runs of nano that nano judged beside"):
+        keep_results(kept, "mw", [other])
+    other = replace(one[0], settings={**one[0].settings, "episodes": 9})
+    with pytest.raises(ConfigError, match="another episodes"):
+        keep_results(kept, "mw", [other])
+    assert read_results(kept, "mw.") == results
+
+
+def test_raw_results_without_their_evaluations_are_refused(tmp_path, kept):
+    path = kept / "mw.evaluations.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(DataError, match="has no evaluations in the file beside it"):
+        command.main(flags(tmp_path / "new", "--raw", str(kept), "--name", "mw"))
+
+
+def test_raw_results_of_another_plan_with_other_weights_are_refused(tmp_path, kept, monkeypatch):
+    monkeypatch.setattr(weights, "present_model", lambda run: f"{run.reward}-new")
+    argv = ["rl", "--tasks", "fake/c", "--rewards", "nano", "--seeds", "1", "--episodes", "8"]
+    with pytest.raises(ConfigError, match="raw: holds runs that nano judged"):
+        command.main([*argv, "--out", str(tmp_path / "c"), "--raw", str(kept), "--name", "mw"])
 
 
 def test_raw_results_of_other_weights_are_refused(tmp_path, kept, monkeypatch):

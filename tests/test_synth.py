@@ -5,13 +5,17 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_env import PointEnv
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sole.cli import main
+from sole.config import parse_config
 from sole.data.attempt_table import (
+    SCHEMA,
     TaskAttempt,
     read_attempt_row,
     read_attempt_table,
@@ -22,7 +26,9 @@ from sole.data.lerobot import load_manifest, open_dataset, read_episodes
 from sole.errors import ConfigError, DataError, SimError
 from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
 from sole.sims.registry import make_env, split_of, task_names
+from sole.synth.build import build
 from sole.synth.collect import collect_episode
+from sole.synth.config import SynthConfig
 from sole.synth.plan import plan_jobs, refuse_held_out
 from sole.synth.policies import CONTRARY_POLICIES, POLICIES, policies_of
 from sole.synth.replays import plan_replays, replay
@@ -201,6 +207,21 @@ def test_a_damaged_file_of_attempts_is_refused(tmp_path, text):
         plan_replays([tmp_path / "kept.parquet"], 2, 0)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"actions": None}, {"true_progress": [1.0]}, {"true_progress": [1.0, None, 2.0]},
+     {"env_name": None}, {"seed": None}, {"actions": [[1.0], [1.0, 2.0]]}],
+)  # fmt: skip
+def test_a_damaged_attempt_in_a_file_is_refused(tmp_path, change):
+    curve, path = np.zeros(3, np.float32), tmp_path / "kept.parquet"
+    attempt = Attempt(0, 0, 1, np.zeros((2, 4)), curve, curve)
+    write_attempt_table(path, [TaskAttempt("metaworld/reach", None, "a", attempt)])
+    (row,) = pq.read_table(path).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**row, **change}], schema=SCHEMA), path)
+    with pytest.raises(DataError, match=r"kept\.parquet: .*attempt"):
+        plan_replays([path], 2, 0)
+
+
 @given(
     n=st.integers(1, 4), seed=st.integers(0, 2**40), task=st.one_of(st.none(), st.text(max_size=9))
 )
@@ -232,9 +253,36 @@ def test_an_agents_episode_that_comes_out_differently_is_refused(tmp_path):
     attempts = read_attempts(run / "attempts")
     attempts[0].true_progress[-1] += 20
     save_attempts(run / "attempts", 0, attempts)
-    job = next(j for j in plan_replays([run], 2, 0) if j.options["episode"] == 0)
-    with pytest.raises(SimError, match="does not come out again"):
+    job = next(j for j in plan_replays([run], 2, 0) if j.options["number"] == 0)
+    with pytest.raises(SimError, match=r"does not come out again .* by 20 points"):
         replay(job, size_px=32)
+    kept = replay(job, size_px=32, keep_divergent=True)
+    np.testing.assert_allclose(
+        kept.truth.true_progress[:-1], attempts[0].true_progress[:-1], atol=1e-3
+    )
+    assert kept.truth.true_progress[-1] == pytest.approx(
+        attempts[0].true_progress[-1] - 20, abs=1e-3
+    )
+
+
+def test_a_build_goes_on_with_the_attempts_that_were_chosen_when_it_was_begun(
+    tmp_path, monkeypatch
+):
+    run = _agents_run(tmp_path / "run", "metaworld/reach")
+    flags = ["--from-runs", str(run), "--per-run", "2", "--size-px", "32", "--workers", "1"]
+    argv = ["synth", "--out", str(tmp_path / "data"), *flags]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sole.synth.build._append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build(parse_config(SynthConfig, argv[1:], "sole synth"))
+    chosen = read_attempt_table(tmp_path / "data" / "attempts.parquet")
+    shutil.rmtree(run)
+    assert main(argv) == 0
+    assert [e.seed for e in read_episodes(tmp_path / "data")] == [c.attempt.seed for c in chosen]
 
 
 def test_runs_on_held_out_tasks_are_refused(tmp_path):

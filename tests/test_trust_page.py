@@ -69,7 +69,8 @@ def test_what_earlier_weights_did_is_marked_and_what_another_model_did_is_not(
     assert f"nano-{old}" in said(f"{commits[0]}+changes", "sole x")
     assert "before these" not in said(commits[1], "sole x")
     assert "before these" not in said(commits[0], "sole x --model runs/v0")
-    assert "before these" not in said("unknown", "sole x")
+    assert f"nano-{old}" in said(commits[0], "sole x --model nano")
+    assert "weights unknown" in said("unknown", "sole x")
     quotes._earlier_weights.cache_clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -25,6 +26,23 @@ def write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text)
     os.replace(temporary, path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let nobody else who asks change ``path`` meanwhile; the lock is a hidden file beside it.
+
+    Raises:
+        DataError: If the folder cannot be written to.
+    """
+    beside = path.with_name(f".{path.name}.lock")
+    try:
+        lock = beside.open("w")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be changed ({error.strerror})") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def make_folder(folder: Path) -> None:

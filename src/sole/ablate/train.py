@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -13,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from sole.ablate.config import AblateConfig, AblationConfig
+from sole.ablate.results import check_data, finish, finished, folder_of, keep
 from sole.bench.verdict import is_hacked
 from sole.data.lerobot_reader import open_dataset, read_episodes
-from sole.errors import ConfigError, DataError
+from sole.errors import ConfigError
 from sole.evals.labelled import labelled_episodes, labelled_judge
+from sole.evals.output import make_room
 from sole.evals.quality import QualityConfig, measure
 from sole.evals.result import result_figures
 from sole.rl.config import RlConfig
-from sole.run import make_folder, write_atomically
 from sole.sims.registry import split_of
 from sole.train import rlvr_nano, sft
 from sole.train.episodes import keep_on_disk, prepare
@@ -38,8 +37,6 @@ _TINY_RLVR: dict[str, Any] = {
 }  # fmt: skip
 _TINY_RL: dict[str, Any] = {"updates_per_episode": 1, "n_envs": 2, "random_episodes": 2}
 _TINY_EPISODES = 6
-_RESULT = "result.json"
-_MEASURED = {"tasks", "episodes_per_task", "rl_tasks", "rl_episodes", "tiny"}
 
 
 #: What a preset may change of how moments are drawn.
@@ -58,6 +55,8 @@ def check(config: AblateConfig, ablations: Sequence[AblationConfig]) -> None:
     """
     for task in (*config.tasks, *(config.rl_tasks if config.rl_episodes else ())):
         split_of(task)
+    make_room(config.raw)
+    check_data(config, ablations)
     for one in ablations:
         if unknown := sorted(set(one.example_settings) - _CHANGEABLE):
             raise ConfigError(
@@ -65,74 +64,11 @@ def check(config: AblateConfig, ablations: Sequence[AblationConfig]) -> None:
                 f"{', '.join(sorted(_CHANGEABLE))}"
             )
         seeds = range(min(config.seeds, one.max_seeds or config.seeds))
-        if not all(_finished(config, one, seed) for seed in seeds):
+        results = [finished(config, one, seed) for seed in seeds]
+        if not all(results):
             folders = (*one.data, *one.negatives)
             refuse_held_out_data(folders)
             chosen([open_dataset(folder).episodes for folder in folders], one, 0, config.tiny)
-
-
-def _finished(config: AblateConfig, ablation: AblationConfig, seed: int) -> dict[str, float] | None:
-    done = _folder(config, ablation, seed) / _RESULT
-    found = json.loads(done.read_text()) if done.exists() else None
-    where = done.parent
-    if found is None and config.raw:
-        found, where = _kept(config.raw).get(_key(ablation, seed)), config.raw
-    if found is None:
-        return None
-    if found["asked"] != _asked(config, ablation):
-        raise ConfigError(
-            f"{where}: {ablation.name}, seed {seed}, was run with other settings; choose another "
-            f"{'--raw' if where == config.raw else '--out'}"
-        )
-    return found["result"]
-
-
-def _key(ablation: AblationConfig, seed: int) -> str:
-    return f"{ablation.name}/seed{seed}"
-
-
-def _kept(path: Path) -> dict[str, Any]:
-    """Results by ablation and seed; none where there is no file."""
-    if not path.exists():
-        return {}
-    try:
-        kept = json.loads(path.read_text())
-        if all({"asked", "result"} <= set(one) for one in kept.values()):
-            return kept
-        reason = "its entries lack asked or result"
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        reason = str(error)
-    raise DataError(f"{path}: not a file of sole ablate --raw ({reason})")
-
-
-def _keep(config: AblateConfig, ablation: AblationConfig, seed: int) -> None:
-    """Add a finished training to the kept results; two processes may take turns.
-
-    Raises:
-        DataError: If the file is damaged or cannot be written.
-    """
-    if config.raw is None:
-        return
-    found = _finished(config, ablation, seed)
-    for folder in (config.raw.parent, config.out):
-        make_folder(folder)
-    with (config.out / "raw.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        entry = {"asked": _asked(config, ablation), "result": found}
-        kept = {**_kept(config.raw), _key(ablation, seed): entry}
-        text = json.dumps(dict(sorted(kept.items())), indent=1)
-        write_atomically(config.raw, text + "\n")
-
-
-def _folder(config: AblateConfig, ablation: AblationConfig, seed: int) -> Path:
-    return config.out / ablation.name / f"seed{seed}"
-
-
-def _asked(config: AblateConfig, ablation: AblationConfig) -> dict[str, Any]:
-    return {
-        "ablation": ablation.model_dump(mode="json"),
-        "measured": config.model_dump(mode="json", include=_MEASURED),
-    }
 
 
 def run(config: AblateConfig, ablation: AblationConfig, seed: int) -> dict[str, float]:
@@ -144,15 +80,13 @@ def run(config: AblateConfig, ablation: AblationConfig, seed: int) -> dict[str, 
     Raises:
         ConfigError: If no episode is left, or the folder holds another ablation of this name.
     """
-    if found := _finished(config, ablation, seed):
-        _keep(config, ablation, seed)
+    if found := finished(config, ablation, seed):
+        keep(config, ablation, seed)
         return found
-    folder = _folder(config, ablation, seed)
+    folder = folder_of(config, ablation, seed)
     model = train(config, ablation, seed, folder)
     result = {**_quality(config, model), "hacked": _hacked(config, model, seed, folder)}
-    text = json.dumps({"asked": _asked(config, ablation), "result": result}, indent=1)
-    write_atomically(folder / _RESULT, text)
-    _keep(config, ablation, seed)
+    finish(config, ablation, seed, result)
     return result
 
 

@@ -59,10 +59,11 @@ def run_rl(argv: Sequence[str]) -> int:
         check_budget(runs)
         failed = _run_missing(config, runs, kept)
         check_models(runs, kept)  # the weights may have been replaced meanwhile
+        kept = _read_kept(config)  # by us, and by other sweeps of this name
     results = results_of(runs, kept)
     if not results:
         raise DataError(f"{config.out}: none of {len(runs)} runs is finished; see their log.txt")
-    _report(config, results, kept, " ".join(["sole bench rl", *argv]))
+    _report(config, results, " ".join(["sole bench rl", *argv]))
     return 1 if failed else 0
 
 
@@ -83,7 +84,11 @@ def _run_missing(
     from sole.bench.on_ray import run_all_on_ray
     from sole.bench.plan import unfinished
     from sole.bench.pool import not_installed, run_all
-    from sole.bench.raw import key_of
+    from sole.bench.raw import keep_results, key_of, read_result
+
+    def keep(run: RlConfig) -> None:
+        if config.raw:  # at once: the machine may be gone before the sweep is done
+            keep_results(config.raw, config.name, [read_result(run)])
 
     missing = [run for run in unfinished(runs) if key_of(run) not in kept]
     stderr.print(f"{len(runs)} runs, {len(runs) - len(missing)} finished before")
@@ -92,22 +97,20 @@ def _run_missing(
     done = len(runs) - len(missing) - len(impossible)
     with progress_bar("runs", total=len(runs), completed=done) as advance:
         if config.ray and missing:
-            failures = run_all_on_ray(missing, config.jobs, advance=advance)
+            failures = run_all_on_ray(missing, config.jobs, advance=advance, finished=keep)
         else:
-            failures = run_all(missing, config.jobs, advance=advance)
+            failures = run_all(missing, config.jobs, advance=advance, finished=keep)
     failures = [*impossible, *failures]
     for failure in failures:
         stderr.print(f"{failure.run.run_dir}: {failure.reason}", markup=False, soft_wrap=True)
     return len(failures)
 
 
-def _report(
-    config: RlBenchConfig, results: Sequence[Result], kept: Mapping[Key, Result], command: str
-) -> None:
+def _report(config: RlBenchConfig, results: Sequence[Result], command: str) -> None:
     from sole.bench.compare import compare
     from sole.bench.plan import plan_runs
     from sole.bench.plots import write_plots
-    from sole.bench.raw import with_others, write_results
+    from sole.bench.raw import keep_results, write_results
     from sole.bench.show import bench_figures, left_out, show
     from sole.evals.figures import record_figures
 
@@ -115,7 +118,7 @@ def _report(
     outcomes = [one.outcome for one in results]
     write_results(config.out, results)
     if config.raw:
-        write_results(config.raw, with_others(results, kept), f"{config.name}.")
+        keep_results(config.raw, config.name, results)
     comparison = compare(outcomes, {r: sum(x.reward == r for x in runs) for r in config.rewards})
     result = {"n_planned": len(runs), **comparison.as_dict()}
     text = json.dumps(result, indent=1, allow_nan=False)

@@ -27,6 +27,7 @@ from sole.rl.record import wilson
 #: What only reward models under test are compared with; hacking these says nothing of any model.
 NOT_UNDER_TEST = CONTROLS | {ENV}
 _ENDING = ".runs.parquet"
+_ASKED = frozenset({"settings", "reward_model"})
 
 
 class HackedConfig(Config):
@@ -94,7 +95,10 @@ def count_hacked(files: Sequence[Path]) -> list[Hacked]:
     for path in files:
         fresh: dict[str, list[bool]] = {}
         for row in _read(path):
-            identity = json.dumps(row, sort_keys=True)  # to the last digit of its seconds
+            # What was measured, to the last digit of its seconds; what was asked is told in words
+            # that change with versions.
+            measured = {k: v for k, v in row.items() if k not in _ASKED}
+            identity = json.dumps(measured, sort_keys=True)
             if identity in seen or not is_under_test(row["reward"]):
                 continue
             seen.add(identity)

@@ -25,6 +25,7 @@ def run_all_on_ray(
     jobs: int,
     *,
     advance: Callable[[float], None] = lambda n: None,
+    finished: Callable[[RlConfig], None] = lambda run: None,
 ) -> list[Failure]:
     """Run everything, each run on one CPU of the cluster; return what failed.
 
@@ -32,6 +33,7 @@ def run_all_on_ray(
         runs: In this order, as CPUs become free.
         jobs: CPUs of a Ray of our own; the cluster that RAY_ADDRESS names has its own number.
         advance: Told of every run that ended.
+        finished: Called with every run that did not fail, as soon as it has ended.
 
     Raises:
         ConfigError: If Ray is not installed, or cannot be reached.
@@ -48,6 +50,8 @@ def run_all_on_ray(
             advance(1)
             if code or finished_as(run) is None:
                 failures.append(Failure(run, last_words(run.run_dir, code)))
+            else:
+                finished(run)
         return failures
     finally:
         ray.shutdown()

@@ -59,8 +59,12 @@ def run_all(
     *,
     start: Start = start_worker,
     advance: Callable[[float], None] = lambda n: None,
+    finished: Callable[[RlConfig], None] = lambda run: None,
 ) -> list[Failure]:
-    """Run everything in this order, ``jobs`` at a time; return what failed."""
+    """Run everything in this order, ``jobs`` at a time; return what failed.
+
+    ``finished`` is called with every other run as soon as it has ended.
+    """
     waiting, running = deque(runs), list[tuple[RlConfig, subprocess.Popen[bytes]]]()
     failures: list[Failure] = []
     try:
@@ -76,6 +80,8 @@ def run_all(
                 advance(1)
                 if process.returncode or finished_as(run) is None:
                     failures.append(Failure(run, last_words(run.run_dir, process.returncode)))
+                else:
+                    finished(run)
     finally:
         for _, process in running:
             process.kill()

@@ -21,7 +21,7 @@ from sole.data.layout import read_table
 from sole.errors import ConfigError, DataError
 from sole.evals.output import write_table
 from sole.rl.config import RlConfig
-from sole.run import stored_model
+from sole.run import locked, stored_model
 
 RUNS, EVALUATIONS = "runs.parquet", "evaluations.parquet"
 #: Task, reward model's name and seed: what a run of a sweep is called.
@@ -82,8 +82,9 @@ def write_results(folder: Path, results: Sequence[Result], prefix: str = "") -> 
         for one in results
     ]
     points = [asdict(point) for one in results for point in one.points]
-    write_table(folder / f"{prefix}{RUNS}", runs, _RUNS_SCHEMA)
+    # In this order: whoever finds a run finds its evaluations.
     write_table(folder / f"{prefix}{EVALUATIONS}", points, schema_of(Point))
+    write_table(folder / f"{prefix}{RUNS}", runs, _RUNS_SCHEMA)
 
 
 _RUNS_SCHEMA = schema_of(Outcome).append(pa.field("settings", pa.string()))
@@ -120,7 +121,12 @@ def _result(path: Path, row: dict[str, Any], curves: Mapping[Key, Sequence[Point
             f"{path}: settings of {' '.join(map(str, key))} are damaged, or of another version; "
             "delete the file to run its runs again"
         ) from error
-    return Result(outcome, tuple(curves.get(key, ())), compared(asked), row["reward_model"])
+    if key not in curves:
+        raise DataError(
+            f"{path}: {' '.join(map(str, key))} has no evaluations in the file beside it; restore "
+            "both from git"
+        )
+    return Result(outcome, tuple(curves[key]), compared(asked), row["reward_model"])
 
 
 def check_kept(runs: Sequence[RlConfig], kept: Mapping[Key, Result]) -> None:
@@ -130,14 +136,18 @@ def check_kept(runs: Sequence[RlConfig], kept: Mapping[Key, Result]) -> None:
         ConfigError: If there is one.
     """
     for run in runs:
-        was, now = kept.get(key_of(run)), compared(run)
-        if was is None or was.settings == now:
-            continue
-        differ = sorted(k for k in now if was.settings.get(k) != now[k])
-        raise ConfigError(
-            f"raw: holds {run.env} by {run.reward}, seed {run.seed}, of a run with another "
-            f"{', '.join(differ)}; give the sweep another --name or --raw"
-        )
+        _check_settings(key_of(run), compared(run), kept.get(key_of(run)))
+
+
+def _check_settings(key: Key, now: Mapping[str, Any], kept: Result | None) -> None:
+    if kept is None or kept.settings == now:
+        return
+    (task, reward, seed), was = key, kept.settings
+    differ = sorted(k for k in now if was.get(k) != now[k])
+    raise ConfigError(
+        f"raw: holds {task} by {reward}, seed {seed}, of a run with another {', '.join(differ)}; "
+        "give the sweep another --name or --raw"
+    )
 
 
 def results_of(runs: Sequence[RlConfig], kept: Mapping[Key, Result]) -> list[Result]:
@@ -150,7 +160,32 @@ def results_of(runs: Sequence[RlConfig], kept: Mapping[Key, Result]) -> list[Res
     return [one for one in found if one is not None]
 
 
-def with_others(results: Sequence[Result], kept: Mapping[Key, Result]) -> list[Result]:
-    """``results``, and what is kept of other runs: a smaller plan loses nothing."""
-    here = {one.key for one in results}
-    return [*results, *(one for key, one in kept.items() if key not in here)]
+def keep_results(folder: Path, name: str, results: Sequence[Result]) -> None:
+    """Add results to those that are kept; processes that do so take turns, and lose nothing.
+
+    Raises:
+        ConfigError: If what is kept is of other settings, or of a reward model with other weights.
+        DataError: If a file is damaged or cannot be written.
+    """
+    prefix = f"{name}."
+    with locked(folder / f"{prefix}{RUNS}"):
+        kept = read_results(folder, prefix)
+        for one in results:
+            _check_settings(one.key, one.settings, kept.get(one.key))
+        here = {one.key for one in results}
+        merged = [*results, *(one for key, one in kept.items() if key not in here)]
+        _check_models(merged)
+        if merged != list(kept.values()):
+            write_results(folder, merged, prefix)
+
+
+def _check_models(results: Sequence[Result]) -> None:
+    """One name, one model: or old and new weights would pass for the same."""
+    models: dict[str, str] = {}
+    for one in results:
+        first = models.setdefault(one.outcome.reward, one.reward_model)
+        if first != one.reward_model:
+            raise ConfigError(
+                f"raw: holds runs of {one.outcome.reward} that {one.reward_model} judged beside "
+                f"those of {first}; give the sweep another --name or --raw"
+            )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sole.bench.raw import Key, Result, key_of
+from sole.bench.raw import Key, Result
 from sole.errors import ConfigError
 from sole.rl.config import RlConfig
 from sole.run import check_model, stored_model
@@ -28,17 +28,17 @@ def check_models(runs: Sequence[RlConfig], kept: Mapping[Key, Result]) -> None:
     """
     now: dict[str, str] = {}
     for run in runs:
-        elsewhere = kept.get(key_of(run))
-        if elsewhere is None and stored_model(run.run_dir) is None:
+        elsewhere = {k.reward_model for k in kept.values() if k.outcome.reward == run.reward}
+        if not elsewhere and stored_model(run.run_dir) is None:
             continue
         judge = run.model_dump_json(include=_JUDGE)
         if judge not in now:
             now[judge] = present_model(run)
         check_model(run.run_dir, now[judge])
-        if elsewhere and elsewhere.reward_model != now[judge]:
+        if other := sorted(elsewhere - {now[judge]}):
             raise ConfigError(
-                f"raw: holds runs that {elsewhere.reward_model} judged, and {run.reward} is now "
-                f"{now[judge]}; give the sweep another --name or --raw"
+                f"raw: holds runs that {other[0]} judged, and {run.reward} is now {now[judge]}; "
+                "give the sweep another --name or --raw"
             )
 
 

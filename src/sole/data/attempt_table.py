@@ -105,12 +105,21 @@ def _row(tried: TaskAttempt) -> dict[str, Any]:
 
 
 def _tried(path: Path, row: dict[str, Any]) -> TaskAttempt:
+    names = ("actions", "judged_progress", "true_progress")
     try:
-        arrays = [
-            np.array(row[name], np.float32)
-            for name in ("actions", "judged_progress", "true_progress")
-        ]
+        actions, judged, true = (np.array(row[name], np.float32) for name in names)
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: not a file of attempts ({error})") from error
-    attempt = Attempt(row["episode"], row["column"], row["seed"], *arrays)
+    known = [row[name] for name in ("env_name", "episode", "column", "seed")]
+    if (
+        None in known
+        or actions.ndim != 2
+        or not judged.shape == true.shape == (len(actions) + 1,)
+        or not np.isfinite(true).all()
+    ):
+        raise DataError(
+            f"{path}: the attempt of {row['env_name']}, seed {row['seed']}, is damaged; expected "
+            "actions (T-1, A), and progress (T,) before and after each"
+        )
+    attempt = Attempt(row["episode"], row["column"], row["seed"], actions, judged, true)
     return TaskAttempt(row["env_name"], row["task"], row["run"], attempt)

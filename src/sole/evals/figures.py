@@ -30,7 +30,7 @@ from typing import Any
 
 from sole.console import run_module
 from sole.errors import BadInputError, ConfigError, DataError
-from sole.run import git_state, write_atomically
+from sole.run import git_state, locked, write_atomically
 
 FIGURES = Path("docs/figures.json")
 _QUOTE = re.compile(r"<!--fig:(?P<name>[\w.\-]+(?:@low|@high)?)-->(?P<text>.*?)<!--/fig-->")
@@ -62,7 +62,6 @@ def load_figures(path: Path) -> dict[str, dict[str, Any]]:
 
 def record_figures(path: Path, figures: Sequence[Figure], command: str) -> None:
     """Add or replace figures, with commit, machine and date of this moment."""
-    entries = load_figures(path)
     # What an earlier command recorded here is no change of the code that measures.
     git = git_state(path.resolve().parent, apart_from=path)
     about = {
@@ -71,10 +70,12 @@ def record_figures(path: Path, figures: Sequence[Figure], command: str) -> None:
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    for figure in figures:
-        numbers = {k: _plain(v) for k, v in vars(figure).items()}
-        entries[figure.name] = {**numbers, **about}
-    _write(path, entries)
+    with locked(path):
+        entries = load_figures(path)
+        for figure in figures:
+            numbers = {k: _plain(v) for k, v in vars(figure).items()}
+            entries[figure.name] = {**numbers, **about}
+        _write(path, entries)
 
 
 def _write(path: Path, entries: dict[str, dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import sole
 from sole.run import file_at
 
+_NAMES_MODEL = re.compile(r"--(?:model|rewards?)[ =](\S+)")
 _WEIGHTS = Path(sole.__file__).parent / "models" / "nano" / "weights" / "model.safetensors"
 Figures = Mapping[str, Mapping[str, Any]]
 
@@ -41,15 +43,31 @@ def measured_by(names: Sequence[str], figures: Figures) -> list[str]:
 def _source(figure: Mapping[str, Any]) -> str:
     commit, _, changes = str(figure.get("commit") or "unknown").partition("+")
     where = f"commit {commit[:10]}{'+' if changes else ''}{changes}, {figure.get('machine')}"
-    earlier = "" if "--model " in figure["command"] else _earlier_weights(commit)
+    earlier = "" if _is_of_another(figure["command"]) else _earlier_weights(commit)
     return f"`{figure['command']}`, {figure['date']}, {where}{earlier}."
+
+
+def _is_of_another(command: str) -> bool:
+    """Whether a command measured a model that it names, and that is not the shipped one.
+
+    Example:
+        >>> [_is_of_another(c) for c in ("x --model nano", "x --model=v0", "x", "x --rewards a")]
+        [False, True, False, True]
+    """
+    named = _NAMES_MODEL.findall(command)
+    return bool(named) and all(name != "nano" for name in named)
 
 
 @lru_cache
 def _earlier_weights(commit: str) -> str:
-    """Says so when a commit held other weights than this one: what they did may not be so now."""
+    """Says so when a commit held other weights than this one: what they did may not be so now.
+
+    Weights are committed before they are measured, so changes beside the commit are other ones.
+    """
     held = file_at(commit, _WEIGHTS)
-    if held is None or held == _WEIGHTS.read_bytes():
+    if held is None:
+        return "; weights unknown, because git does not know the commit"
+    if held == _WEIGHTS.read_bytes():
         return ""
     name = f"nano-{hashlib.sha256(held).hexdigest()[:10]}"
     return f"; **measured with the weights before these** ({name})"

@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     if not config.runs:
         raise ConfigError("expected folders of runs, got none")
     if config.figures:
-        _check_names([*config.runs, *config.trials])
+        _check_names([*config.runs, *config.trials], config.earlier)
     costs = [training_cost(folder) for folder in config.runs]
     trials = [training_cost(folder) for folder in config.trials]
     earlier = [_earlier_hours(config, stage) for stage in config.earlier]
@@ -86,10 +86,13 @@ def main(argv: Sequence[str]) -> int:
             config.figures, cost_figures(config.name, costs, trials, sum(earlier)), command
         )
     if config.print_json:
-        found = {"runs": _plain(costs), "trials": _plain(trials), "cpu_hours": total}
+        before = dict(zip(config.earlier, earlier, strict=True))
+        found = {
+            "runs": _plain(costs), "trials": _plain(trials), "earlier": before, "cpu_hours": total
+        }  # fmt: skip
         sys.stdout.write(json.dumps(found) + "\n")
     else:
-        stdout.print(_table(costs, trials, total))
+        stdout.print(_table(costs, trials, sum(earlier)))
     return 0
 
 
@@ -97,18 +100,19 @@ def _earlier_hours(config: HoursConfig, stage: str) -> float:
     if config.figures is None:
         raise ConfigError("--earlier: names figures; say with --figures in which file they are")
     name, recorded = f"{config.name}.{stage}", load_figures(config.figures)
-    if name not in recorded:
-        raise ConfigError(f"--earlier: {config.figures} has no figure {name}")
-    return float(recorded[name]["value"])
+    figure = recorded.get(name, {})
+    if figure.get("unit") != "hours" or figure.get("value") is None:
+        raise ConfigError(f"--earlier: {config.figures} has no figure {name} in hours")
+    return float(figure["value"])
 
 
 def _plain(costs: Sequence[TrainingCost]) -> list[dict[str, Any]]:
     return [{**asdict(cost), "cpu_hours": cost.cpu_hours} for cost in costs]
 
 
-def _check_names(folders: Sequence[Path]) -> None:
+def _check_names(folders: Sequence[Path], earlier: Sequence[str]) -> None:
     """Refuse two runs whose figures would have one name."""
-    names = [folder.resolve().name for folder in folders]
+    names = [*(folder.resolve().name for folder in folders), *earlier]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
@@ -198,9 +202,13 @@ def _device(folder: Path) -> str:
     return f"{machine['cores']} cores, {str(machine.get('platform', '')).partition('-')[0]}"
 
 
-def _table(costs: Sequence[TrainingCost], trials: Sequence[TrainingCost], total: float) -> Table:
+def _table(
+    costs: Sequence[TrainingCost], trials: Sequence[TrainingCost], earlier_hours: float
+) -> Table:
     apart = ", without the trials below the line" if trials else ""
-    caption = f"{total:.2f} hours times threads in all{apart}"
+    total = earlier_hours + sum(cost.cpu_hours for cost in costs)
+    before = f", {earlier_hours:.2f} of them recorded earlier" if earlier_hours else ""
+    caption = f"{total:.2f} hours times threads in all{before}{apart}"
     table = Table(caption=caption, caption_justify="left")
     table.add_column("run", overflow="fold")
     for name in ("steps", "hours", "threads", "hours x threads"):

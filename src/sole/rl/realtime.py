@@ -54,7 +54,7 @@ class Pace:
         duration_s: Longest episode.
         judge_every: Offer pictures to the judge every this many decisions.
         lost_after_s: The robot is stopped when a judgement takes longer than this, or when for as
-            long all that came could not be read.
+            long all that came, two or more, could not be read.
     """
 
     control_hz: float
@@ -218,7 +218,8 @@ class _Loop:
         self.robot, self.policy, self.background = robot, policy, background
         self.pace, self.clock = pace, clock
         self.episode = RealTimeEpisode()
-        self.unreadable_since: float | None = None
+        self.unreadable_since = 0.0
+        self.n_unreadable = 0  # in a row
 
     def run(self) -> RealTimeEpisode:
         period, began, tick = 1 / self.pace.control_hz, self.clock.monotonic(), 0
@@ -275,10 +276,8 @@ class _Loop:
 
     def _unreadable(self) -> bool:
         """Whether nothing that came for too long could be read; its silence is no judgement."""
-        if self.unreadable_since is None:
-            return False
         seconds = self.clock.monotonic() - self.unreadable_since
-        if seconds <= self.pace.lost_after_s:
+        if self.n_unreadable < 2 or seconds <= self.pace.lost_after_s:
             return False
         last = self.episode.steps[-1].error
         return self._lost(f"no readable judgement for {seconds:.1f} s ({last})")
@@ -293,9 +292,11 @@ class _Loop:
         slowest = max(self.episode.slowest_judgement_s, ready.seconds)
         self.episode.slowest_judgement_s = slowest
         if ready.step.error is None:
-            self.unreadable_since = None
-        elif self.unreadable_since is None:
+            self.n_unreadable = 0
+            return
+        if self.n_unreadable == 0:
             self.unreadable_since = self.clock.monotonic() - ready.seconds
+        self.n_unreadable += 1
 
     def _finish(self) -> None:
         """Hold still first; then the last moment is judged, as long as that is allowed to take."""

@@ -37,6 +37,8 @@ from sole.synth.plan import (
 from sole.synth.shards import EPISODES_PER_SHARD, count_examples, write_shard
 from sole.synth.work import cached_episode, work
 
+#: In a data set of what agents did: their seeds and actions, chosen when it was begun.
+_ATTEMPTS = "attempts.parquet"
 #: Called with the number of the episode that is needed next, until it is in the cache.
 Wait = Callable[[int], None]
 
@@ -59,6 +61,10 @@ def build(config: SynthConfig) -> Path:
     jobs = plan(config)
     config.out.mkdir(parents=True, exist_ok=True)
     _check_same_plan(config)
+    if config.from_runs:
+        from sole.synth.replays import keep_attempts
+
+        jobs = keep_attempts(config.out / _ATTEMPTS, jobs)
     cache = cached_episode(config.out, 0).parent
     cache.mkdir(exist_ok=True)
     begun = written(config.out)
@@ -69,10 +75,6 @@ def build(config: SynthConfig) -> Path:
             write_shard(config.out, number, len(jobs))
     # Only now: a part of the data set is safe when it is finished, not when an episode is added.
     shutil.rmtree(cache)
-    if config.from_runs:
-        from sole.synth.replays import keep_attempts
-
-        keep_attempts(config.out / "attempts.parquet", jobs)
     save_manifest(config.out, _origin(config, jobs))
     return config.out
 
@@ -86,7 +88,9 @@ def plan(config: SynthConfig) -> list[Job]:
     from sole.synth.replays import plan_replays
 
     if config.from_runs:
-        return plan_replays(config.from_runs, config.per_run, config.seed)
+        begun = config.out / _ATTEMPTS
+        sources = (begun,) if begun.exists() else config.from_runs
+        return plan_replays(sources, config.per_run, config.seed)
     names = expand_tasks(config.tasks) if config.tasks else tasks_of(config.suite)
     refuse_held_out(names)
     refuse_without_expert(names)

@@ -27,6 +27,9 @@ class SynthConfig(Config):
     from_runs: tuple[Path, ...] = ()
     """Film what agents did on training tasks instead of our policies: folders of `sole rl` runs, of
     searches or exploits of `sole redteam`, or the attempts.parquet of such a data set."""
+    keep_divergent: bool = False
+    """Keep attempts that come out otherwise than recorded (contacts may, on another processor),
+    with the truth of what happens here; else such an attempt stops the build."""
     per_run: int = Field(48, gt=0)
     """Episodes of each run in --from-runs: half the most overrated ones, half at random."""
     n_frames: int = Field(31, gt=1)

@@ -20,7 +20,7 @@ from sole.data.attempt_table import (
 )
 from sole.data.attempts import Attempt, read_attempts
 from sole.data.episode import Episode
-from sole.errors import ConfigError, SimError
+from sole.errors import ConfigError, DataError, SimError
 from sole.sims.base import TaskEnv
 from sole.sims.registry import make_env
 from sole.synth.collect import pack_episode
@@ -63,36 +63,48 @@ def _jobs_of_run(run: Path, per_run: int, rng: np.random.Generator) -> list[Job]
 
 
 def _job(source: Path, number: int, tried: TaskAttempt) -> Job:
-    options = {"run": str(source), "episode": number}
+    options = {"source": str(source), "number": number}
     if tried.task:
         options["task"] = tried.task
     return Job(tried.env_name, AGENT, tried.attempt.seed, options)
 
 
-def keep_attempts(path: Path, jobs: Sequence[Job]) -> None:
-    """Write the attempts behind ``jobs`` into one file that :func:`plan_replays` takes.
+def keep_attempts(path: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Write the attempts behind ``jobs`` into one file, unless it is there; the jobs of that file.
+
+    From then on the runs are not needed, and what else they do changes the data set no more.
 
     Raises:
         DataError: If a run has lost its attempts, or the file cannot be written.
     """
-    write_attempt_table(path, [_tried(job) for job in jobs])
+    if not path.exists():
+        write_attempt_table(path, [_tried(job) for job in jobs])
+    return _jobs_of_file(path)
 
 
 def _tried(job: Job) -> TaskAttempt:
-    source, number = Path(job.options["run"]), job.options["episode"]
+    source, number = Path(job.options["source"]), job.options["number"]
     if source.is_file():
         return read_attempt_row(source, number)
-    attempt = next(a for a in read_attempts(source / "attempts") if a.episode == number)
-    return TaskAttempt(job.env_name, job.options.get("task"), source.name, attempt)
+    found = [a for a in read_attempts(source / "attempts") if a.episode == number]
+    if not found:
+        raise DataError(f"{source}: has lost its attempt {number}")
+    return TaskAttempt(job.env_name, job.options.get("task"), source.name, found[0])
 
 
-def replay(job: Job, *, size_px: int) -> Episode:
+def replay(job: Job, *, size_px: int, keep_divergent: bool = False) -> Episode:
     """Simulate one attempt again, a frame per decision.
 
+    Args:
+        job: Of :func:`plan_replays`.
+        size_px: Height and width of the views.
+        keep_divergent: Take the episode as it comes out here, with its truth.
+
     Raises:
-        SimError: If the simulator no longer gives the episode that the agent had.
+        SimError: If it is not the episode that the agent had, unless that is allowed.
     """
-    attempt = _tried(job).attempt
+    tried = _tried(job)
+    attempt = tried.attempt
     env = _environment(job.env_name, attempt.column, size_px)
     options = {"task": job.options["task"]} if "task" in job.options else None
     env.reset(seed=attempt.seed, options=options)
@@ -103,10 +115,12 @@ def replay(job: Job, *, size_px: int) -> Episode:
         moments.append(env.truth())
         proprio.append(env.proprio())
     true_progress = np.array([progress for progress, _, _ in moments])
-    if np.abs(true_progress - attempt.true_progress).max() > _SAME_WITHIN_POINTS:
+    off = np.abs(true_progress - attempt.true_progress).max()
+    if off > _SAME_WITHIN_POINTS and not keep_divergent:
         raise SimError(
-            f"{job.options['run']}: episode {job.options['episode']} does not come out again on "
-            "this machine; make the run here, or leave it out of --from-runs"
+            f"{job.options['source']}: episode {attempt.episode} of {tried.run} ({tried.env_name}) "
+            f"does not come out again on this machine, by {off:.0f} points; make the run here, "
+            "leave it out of --from-runs, or take such episodes as they come (--keep-divergent)"
         )
     return pack_episode(
         env, views, moments, list(attempt.actions), proprio,

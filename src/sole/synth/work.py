@@ -42,7 +42,7 @@ def _simulate(config: SynthConfig, job: Job) -> Episode:
     from sole.synth.replays import AGENT, replay
 
     if job.policy == AGENT:
-        return replay(job, size_px=config.size_px)
+        return replay(job, size_px=config.size_px, keep_divergent=config.keep_divergent)
     return collect_episode(
         job.env_name,
         job.policy,
