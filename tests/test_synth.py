@@ -285,6 +285,14 @@ def test_a_build_goes_on_with_the_attempts_that_were_chosen_when_it_was_begun(
     assert [e.seed for e in read_episodes(tmp_path / "data")] == [c.attempt.seed for c in chosen]
 
 
+def test_the_hard_negatives_in_the_repository_are_of_training_tasks():
+    path = Path(__file__).parents[1] / "presets" / "nano-negatives.parquet"
+    jobs = plan_replays([path], 1, 0)
+    assert len(jobs) == len(read_attempt_table(path)) > 600
+    assert {split_of(job.env_name) for job in jobs} == {"train"}
+    assert len({job.env_name for job in jobs}) == 12
+
+
 def test_runs_on_held_out_tasks_are_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"env": "metaworld/drawer-open", "task": null}')
     with pytest.raises(ConfigError, match="held out"):
