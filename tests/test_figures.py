@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,15 @@ def test_recording_replaces_by_name_and_keeps_the_rest(tmp_path):
     assert (found["a"]["value"], found["a"]["command"]) == (3.0, "make y")
     assert (found["b"]["low"], found["b"]["high"]) == (1.5, None)
     assert isinstance(json.loads(path.read_text()), list)
+
+
+def test_those_who_record_at_the_same_time_lose_nothing(tmp_path):
+    path = tmp_path / "figures.json"
+    names = [f"f{k}" for k in range(16)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: record_figures(path, [Figure(n, 1.0, "")], "make x"), names))
+    assert sorted(load_figures(path)) == sorted(names)
+    assert [p.name for p in tmp_path.iterdir()] == ["figures.json"]
 
 
 def test_recording_is_no_change_of_the_code_that_measures(tmp_path):

@@ -38,8 +38,9 @@ def test_raw_results_are_those_of_the_finished_runs_under_the_sweeps_name(tmp_pa
     kept = tmp_path / "docs" / "raw"
     more = ["--no-run", "--raw", str(kept), "--name", "mw"]
     assert command.main(flags(tmp_path / "out", *more)) == 0
-    visible = sorted(p.name for p in kept.iterdir() if not p.name.startswith("."))
-    assert visible == ["mw.evaluations.parquet", "mw.runs.parquet"]
+    assert sorted(p.name for p in kept.iterdir()) == [
+        "mw.evaluations.parquet", "mw.runs.parquet"
+    ]  # fmt: skip
     for name in ("runs", "evaluations"):
         there = pq.read_table(tmp_path / "out" / f"{name}.parquet")
         assert pq.read_table(kept / f"mw.{name}.parquet").equals(there)

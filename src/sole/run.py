@@ -30,19 +30,20 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let nobody else who asks change ``path`` meanwhile; the lock is a hidden file beside it.
+    """Let nobody else who asks change ``path`` meanwhile; it is its folder that is locked.
 
     Raises:
-        DataError: If the folder cannot be written to.
+        DataError: If there is no such folder.
     """
-    beside = path.with_name(f".{path.name}.lock")
     try:
-        lock = beside.open("w")
+        folder = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
         raise DataError(f"{path}: cannot be changed ({error.strerror})") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)  # which lets go of it
 
 
 def make_folder(folder: Path) -> None:
