@@ -16,7 +16,7 @@ from scipy.stats import permutation_test
 from sole.config import parse_config
 from sole.data.episode import EpisodeScore, StepScore
 from sole.errors import ConfigError
-from sole.refine import command
+from sole.refine import command, plan
 from sole.refine.cloning import clone
 from sole.refine.config import RefineConfig
 from sole.refine.paired import sign_flip_p_value
@@ -384,7 +384,7 @@ def test_several_runs_are_pairs_and_one_run_has_its_layouts():
 
 
 def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "make_task", lambda task, place: PointEnv())
+    monkeypatch.setattr(plan, "make_task", lambda task, place: PointEnv())
     flags = [f"--{k.replace('_', '-')}={v}" for k, v in {**TINY, "iterations": 1}.items()]
     figures = tmp_path / "figures.json"
     more = ["--tasks", "fake/point", "--out", str(tmp_path / "out"), "--figures", str(figures),
@@ -398,6 +398,21 @@ def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypat
     assert [row["after"] for row in rows] == said["runs"][0]["after"]
     names = {entry["name"] for entry in json.loads(figures.read_text())}
     assert {"refine.before", "refine.after", "refine.p_value"} <= names
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_are_those_in_turn(tmp_path):
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in {**TINY, "iterations": 1}.items()]
+    flags += ["--tasks", "metaworld/reach", "--reward", "oracle", "--seeds", "3", "--json"]
+    for name, jobs in (("turn", "1"), ("beside", "2")):
+        assert command.main([*flags, "--out", str(tmp_path / name), "--jobs", jobs]) == 0
+    one, other = (
+        json.loads((tmp_path / name / "result.json").read_text()) for name in ("turn", "beside")
+    )
+    assert one == other
+    assert [run["seed"] for run in one["runs"]] == [0, 1, 2]
+    with pytest.raises(ConfigError, match="begun with other settings"):  # the workers' own error
+        command.main([*flags, "--out", str(tmp_path / "turn"), "--jobs", "2", "--updates", "5"])
 
 
 def test_the_preset_names_training_tasks_and_valid_settings():

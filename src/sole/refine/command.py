@@ -15,16 +15,12 @@ from rich.table import Table
 
 from sole.config import parse_config
 from sole.console import progress_bar, stdout
-from sole.errors import ConfigError
 from sole.evals.figures import Figure, record_figures
 from sole.evals.output import make_room, write_table
 from sole.refine.config import RefineConfig
 from sole.refine.paired import sign_flip_p_value
-from sole.refine.run import Refined, refine
-from sole.rewarders.base import RewardModel
-from sole.rewarders.load import load_reward_model
-from sole.rl.env_reward import ENV, EnvReward, check_task
-from sole.rl.tasks import make_task
+from sole.refine.plan import make_model, planned, refined_in_turn, run_side_by_side
+from sole.refine.run import Refined
 from sole.run import write_atomically
 
 _OUTCOMES = pa.schema(
@@ -57,39 +53,19 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def make_model(config: RefineConfig) -> RewardModel:
-    """What judges; for ``env`` nobody does.
-
-    Raises:
-        ConfigError: If there is no such model; for ``env`` if a task pays nothing, or a setting
-            needs a judge.
-    """
-    if config.reward == ENV:
-        for task in config.tasks:
-            check_task(task)
-        if config.calibration or config.caution:
-            raise ConfigError("reward env: judges nothing; leave calibration and caution out")
-        return EnvReward()
-    return load_reward_model(
-        config.reward,
-        think="always" if config.think else "fast",
-        from_zero_weight=config.from_zero_weight,
-        calibration=config.calibration,
-    )
-
-
 def run_all(config: RefineConfig) -> list[Refined]:
-    """Every task and seed, one after the other."""
+    """Every task and seed, one after the other, or several at a time."""
+    plan = planned(config)
     model = make_model(config)
-    seeds = range(config.first_seed, config.first_seed + config.seeds)
-    refined = []
-    with progress_bar("runs", total=len(config.tasks) * len(seeds)) as advance:
-        for task in config.tasks:
-            envs = [make_task(task, place) for place in range(config.n_envs)]
-            for seed in seeds:
-                refined.append(refine(config, task, seed, envs, model))
-                advance(1)
-    return refined
+    with progress_bar("runs", total=len(plan)) as advance:
+        if config.jobs > 1:
+            run_side_by_side(config, plan, advance)
+        # What others have finished is only read; an error of theirs comes out again here.
+        return list(refined_in_turn(config, plan, model, advance if config.jobs == 1 else _ignore))
+
+
+def _ignore(_: float) -> None:
+    pass
 
 
 def write_outcomes(config: RefineConfig, refined: Sequence[Refined]) -> None:

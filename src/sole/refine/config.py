@@ -87,7 +87,9 @@ class RefineConfig(Config):
     checkpoint_every: int = Field(default=5, gt=0)
     """Iterations between checkpoints."""
     threads: int = Field(default=1, gt=0)
-    """CPU threads."""
+    """CPU threads of a run."""
+    jobs: int = Field(default=1, gt=0)
+    """Runs at a time, each in a process of its own."""
     prefix: str = Field(default="refine", pattern=r"^[a-z0-9_.-]+$")
     """First part of the figures' names."""
     raw: Path | None = None

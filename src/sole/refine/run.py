@@ -64,6 +64,11 @@ class Refined:
         return float(np.mean(self.after) - np.mean(self.before))
 
 
+def run_folder(config: RefineConfig, task: str, seed: int) -> Path:
+    """Where one refinement lies."""
+    return config.out / "runs" / task.replace("/", ".") / f"seed{seed}"
+
+
 def refine(
     config: RefineConfig, task: str, seed: int, envs: Sequence[TaskEnv], model: RewardModel
 ) -> Refined:
@@ -73,7 +78,7 @@ def refine(
         ConfigError: If the environment has no truth and so no expert, the folder holds a run with
             other settings, or its expert never succeeds.
     """
-    folder = config.out / "runs" / task.replace("/", ".") / f"seed{seed}"
+    folder = run_folder(config, task, seed)
     _check_continued(folder, config)
     check_model(folder, model.model_id)
     if (folder / RESULT_FILE).exists():
@@ -91,7 +96,18 @@ def refine(
 
 #: Settings that do not change what a run is.
 _NOT_COMPARED = frozenset(
-    {"tasks", "out", "seeds", "first_seed", "raw", "figures", "prefix", "print_json", "threads"}
+    {
+        "tasks",
+        "out",
+        "seeds",
+        "first_seed",
+        "raw",
+        "figures",
+        "prefix",
+        "print_json",
+        "threads",
+        "jobs",
+    }
 )
 
 
