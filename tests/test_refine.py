@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -15,7 +16,7 @@ from scipy.stats import permutation_test
 
 from sole.config import parse_config
 from sole.data.episode import EpisodeScore, StepScore
-from sole.errors import ConfigError
+from sole.errors import ConfigError, DataError
 from sole.refine import command, plan
 from sole.refine.cloning import clone
 from sole.refine.config import RefineConfig
@@ -398,6 +399,38 @@ def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypat
     assert [row["after"] for row in rows] == said["runs"][0]["after"]
     names = {entry["name"] for entry in json.loads(figures.read_text())}
     assert {"refine.before", "refine.after", "refine.p_value"} <= names
+
+
+def test_kept_refinements_are_not_run_again_where_their_folders_are_gone(
+    tmp_path, capsys, monkeypatch
+):
+    began = []
+    monkeypatch.setattr(plan, "make_task", lambda task, place: PointEnv())
+    real = plan.refine
+    monkeypatch.setattr(plan, "refine", lambda *a: began.append(a[1:3]) or real(*a))
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in {**TINY, "iterations": 1}.items()]
+    flags += ["--tasks", "fake/point", "--reward", "oracle", "--raw", str(tmp_path / "raw")]
+
+    def run(name, *more):
+        assert command.main([*flags, "--out", str(tmp_path / name), "--json", *more]) == 0
+        return json.loads(capsys.readouterr().out)["runs"]
+
+    first = run("a")
+    assert run("b", "--seeds", "2")[0] == first[0]
+    assert began == [("fake/point", 0), ("fake/point", 1)]
+    path = tmp_path / "raw" / "refine.outcomes.parquet"
+    assert pq.read_table(path).num_rows == 2 * TINY["eval_episodes"]
+    with pytest.raises(ConfigError, match=r"raw: holds fake/point, seed 0, .* another updates"):
+        run("c", "--updates", "5")
+    with pytest.raises(ConfigError, match=r"another reward.*reward model \(oracle, now ramp\)"):
+        run("c", "--reward", "ramp")
+    rows = pq.read_table(path)
+    damaged = pa.array(["{"] * len(rows))
+    place = rows.schema.get_field_index("settings")
+    pq.write_table(rows.set_column(place, "settings", damaged), path)
+    with pytest.raises(DataError, match="settings of fake/point, seed 0, are damaged"):
+        run("c")
+    assert len(began) == 2
 
 
 @pytest.mark.slow

@@ -6,43 +6,37 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from rich.table import Table
 
 from sole.config import parse_config
 from sole.console import progress_bar, stdout
 from sole.evals.figures import Figure, record_figures
-from sole.evals.output import make_room, write_table
+from sole.evals.output import make_room
 from sole.refine.config import RefineConfig
 from sole.refine.paired import sign_flip_p_value
 from sole.refine.plan import make_model, planned, refined_in_turn, run_side_by_side
-from sole.refine.run import Refined
+from sole.refine.raw import Kept, raw_path, write_kept
+from sole.refine.run import Refined, compared
+from sole.rewarders.base import RewardModel
 from sole.run import write_atomically
-
-_OUTCOMES = pa.schema(
-    [
-        ("task", pa.string()), ("seed", pa.int64()), ("reward", pa.string()),
-        ("variant", pa.string()), ("layout", pa.int64()), ("before", pa.bool_()),
-        ("after", pa.bool_()),
-    ]
-)  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole refine``."""
     config = parse_config(RefineConfig, argv, "sole refine")
     make_room(config.out / "result.json")
-    for path in (config.figures, config.raw and _raw_path(config.raw, config.prefix)):
+    for path in (config.figures, raw_path(config)):
         make_room(path)
-    refined = run_all(config)
+    model = make_model(config)
+    refined = run_all(config, model)
     summary = summarise(refined)
     text = json.dumps({"summary": summary, "runs": [asdict(r) for r in refined]}, indent=1)
     write_atomically(config.out / "result.json", text + "\n")
-    write_outcomes(config, refined)
+    kept = [Kept(one, compared(config), model.model_id) for one in refined]
+    write_kept(config.out / "outcomes.parquet", kept)
     if config.print_json:
         sys.stdout.write(text + "\n")
     else:
@@ -53,10 +47,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def run_all(config: RefineConfig) -> list[Refined]:
+def run_all(config: RefineConfig, model: RewardModel) -> list[Refined]:
     """Every task and seed, one after the other, or several at a time."""
     plan = planned(config)
-    model = make_model(config)
     with progress_bar("runs", total=len(plan)) as advance:
         if config.jobs > 1:
             run_side_by_side(config, plan, advance)
@@ -66,29 +59,6 @@ def run_all(config: RefineConfig) -> list[Refined]:
 
 def _ignore(_: float) -> None:
     pass
-
-
-def write_outcomes(config: RefineConfig, refined: Sequence[Refined]) -> None:
-    """Write outcomes.parquet: true success of clone and refined policy on every layout.
-
-    With ``--raw`` also there, called by the prefix.
-
-    Raises:
-        DataError: If it cannot be written.
-    """
-    rows = [
-        {"task": r.task, "seed": r.seed, "reward": config.reward, "variant": config.variant,
-         "layout": layout, "before": before, "after": after}
-        for r in refined
-        for layout, (before, after) in enumerate(zip(r.before, r.after, strict=True))
-    ]  # fmt: skip
-    write_table(config.out / "outcomes.parquet", rows, _OUTCOMES)
-    if config.raw:
-        write_table(_raw_path(config.raw, config.prefix), rows, _OUTCOMES)
-
-
-def _raw_path(folder: Path, prefix: str) -> Path:
-    return folder / f"{prefix}.outcomes.parquet"
 
 
 def summarise(refined: Sequence[Refined]) -> dict[str, Any]:

@@ -93,7 +93,8 @@ class RefineConfig(Config):
     prefix: str = Field(default="refine", pattern=r"^[a-z0-9_.-]+$")
     """First part of the figures' names."""
     raw: Path | None = None
-    """Also write PREFIX.outcomes.parquet there, to keep it (docs/raw)."""
+    """Also keep the results there (docs/raw), in PREFIX.outcomes.parquet. A run that stands in it
+    is not run again, on whatever machine it was."""
     figures: Path | None = None
     """Record before, after and p_value in this figures file."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False

@@ -11,6 +11,7 @@ from multiprocessing.connection import wait
 
 from sole.errors import ConfigError, SoleError
 from sole.refine.config import RefineConfig
+from sole.refine.raw import check_kept, keep, read_kept
 from sole.refine.run import RESULT_FILE, Refined, refine, run_folder
 from sole.rewarders.base import RewardModel
 from sole.rewarders.load import load_reward_model
@@ -56,13 +57,20 @@ def refined_in_turn(
     model: RewardModel,
     advance: Callable[[float], None] = lambda n: None,
 ) -> Iterator[Refined]:
-    """Run, or continue, one after the other; what is finished is only read."""
+    """Run, or continue, one after the other; what is finished, or kept, is only read."""
+    kept = read_kept(config)
+    check_kept(config, model.model_id, kept)
     envs: list[TaskEnv] = []
     of_task = ""
     for task, seed in plan:
-        if task != of_task:
-            envs, of_task = [make_task(task, place) for place in range(config.n_envs)], task
-        yield refine(config, task, seed, envs, model)
+        if (task, seed) in kept:
+            yield kept[task, seed].refined
+        else:
+            if task != of_task:
+                envs, of_task = [make_task(task, place) for place in range(config.n_envs)], task
+            refined = refine(config, task, seed, envs, model)
+            keep(config, refined, model.model_id)
+            yield refined
         advance(1)
 
 

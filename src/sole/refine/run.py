@@ -111,18 +111,23 @@ _NOT_COMPARED = frozenset(
 )
 
 
+def compared(config: RefineConfig) -> dict[str, Any]:
+    """The settings that make a run what it is."""
+    settings = config.model_dump(mode="json")
+    return {name: value for name, value in settings.items() if name not in _NOT_COMPARED}
+
+
 def _check_continued(folder: Path, config: RefineConfig) -> None:
     path = folder / "config.json"
     if not path.exists():
         return
-    now = config.model_dump(mode="json")
     # A setting that did not exist when the run was begun had its default.
     defaults = RefineConfig(tasks=config.tasks, out=config.out).model_dump(mode="json")
     stored = {**defaults, **json.loads(path.read_text())}
     changed = [
-        f"{k} (was {stored[k]!r}, now {now[k]!r})"
-        for k in now
-        if k not in _NOT_COMPARED and stored[k] != now[k]
+        f"{k} (was {stored[k]!r}, now {value!r})"
+        for k, value in compared(config).items()
+        if stored[k] != value
     ]
     if changed:
         raise ConfigError(
