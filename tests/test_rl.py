@@ -15,7 +15,7 @@ from fake_env import LeakyEnv, PointEnv
 from sole.data.attempts import read_attempts
 from sole.data.episode import EpisodeScore, StepScore
 from sole.errors import ConfigError, ModelError
-from sole.rewarders.controls import Constant, Oracle
+from sole.rewarders.controls import Constant, Oracle, Ramp
 from sole.rl.agent import Scaling
 from sole.rl.config import RlConfig
 from sole.rl.envs import roll_out
@@ -249,6 +249,39 @@ def test_a_run_keeps_what_its_agent_did(tmp_path):
     for t, action in enumerate(attempts[5].actions):
         env.step(action)
         assert env.truth()[0] == pytest.approx(attempts[5].true_progress[t + 1], abs=1e-3)
+
+
+class CountsPictures(PointEnv):
+    n_rendered = 0
+
+    def views(self):
+        type(self).n_rendered += 1
+        return super().views()
+
+
+@pytest.mark.parametrize(
+    ("reward", "model"), [("oracle", Oracle()), ("ramp", Ramp()), ("constant:40", Constant(40.0))]
+)
+def test_who_does_not_look_is_shown_no_pictures_and_judges_the_same(
+    tmp_path, monkeypatch, reward, model
+):
+    def run(name: str) -> tuple[list[dict], int]:
+        CountsPictures.n_rendered = 0
+        envs = [CountsPictures() for _ in range(4)]
+        train(config(tmp_path / name, reward=reward), envs=envs, model=model)
+        return comparable(tmp_path / name), CountsPictures.n_rendered
+
+    blind, n_blind = run("blind")
+    monkeypatch.setattr(Judge, "minds_pictures", property(lambda judge: True))
+    seeing, n_seeing = run("seeing")
+    assert blind == seeing
+    n_filmed = 3 * (PointEnv().max_steps + 1)
+    assert n_blind <= n_filmed < n_seeing
+    films = sorted((tmp_path / "blind" / "rollouts").glob("*.npz"))
+    assert films
+    for film in films:
+        with np.load(film) as data:
+            assert max(array.max() for name, array in data.items() if array.ndim == 4) > 0
 
 
 def test_a_metrics_line_cut_by_a_kill_is_left_out(tmp_path):

@@ -22,6 +22,7 @@ from sole.progress.reward import (
 )
 from sole.protocol.chain import interpolate_scores
 from sole.rewarders.base import RewardModel
+from sole.rewarders.controls import Constant, Ramp
 from sole.rl.envs import Rollout, pictured_moments
 
 
@@ -76,6 +77,11 @@ class Judge:
     def looks(self) -> bool:
         """Whether it needs pictures; who is shown the truth or the simulator's pay does not."""
         return not (self.privileged or self.own_reward)
+
+    @property
+    def minds_pictures(self) -> bool:
+        """Whether pictures can change what it says of a whole episode; a ramp counts frames."""
+        return self.looks and type(self.model) not in (Ramp, Constant)  # a subclass may look
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Judgement]:
         """Judge all roll-outs in one batch."""

@@ -331,6 +331,7 @@ class _Training:
             envs[: len(seeds)], seeds, act, kind=self._kind, task=self.config.task,
             every=every or self.config.score_every, picture_px=self._picture_px, see=self.see,
             own_reward=self.judge.own_reward,
+            pictured=every is not None or self.judge.minds_pictures,
         )  # fmt: skip
 
     @property
