@@ -1,5 +1,7 @@
 """The mean of two checkpoints."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,17 @@ def test_checkpoints_that_do_not_fit_are_refused_and_nothing_is_overwritten(two,
         main(["nano", str(two[0]), "--out", str(tmp_path / "mean")])
     with pytest.raises(ModelError, match="no checkpoint"):
         main([str(tmp_path), str(two[0]), "--out", str(tmp_path / "mean")])
+    other = tmp_path / "other"
+    shutil.copytree(two[1], other)
+    changed = json.loads((other / "config.json").read_text())
+    changed["text_config"]["rope_theta"] = 7.0
+    (other / "config.json").write_text(json.dumps(changed))
+    with pytest.raises(ConfigError, match="differ in text_config"):
+        main([str(two[0]), str(other), "--out", str(tmp_path / "mean")])
+    (other / "tokenizer.json").unlink()  # like a checkpoint of a training
+    with pytest.raises(ModelError, match="expected finished models"):
+        main([str(two[0]), str(other), "--out", str(tmp_path / "mean")])
+    assert not (tmp_path / "mean").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is not empty"):

@@ -16,8 +16,9 @@ from scipy.stats import permutation_test
 
 from sole.config import parse_config
 from sole.data.episode import EpisodeScore, StepScore
-from sole.errors import ConfigError, DataError
+from sole.errors import ConfigError, DataError, SoleError
 from sole.refine import command, plan
+from sole.refine import run as run_module
 from sole.refine.cloning import clone
 from sole.refine.config import RefineConfig
 from sole.refine.paired import sign_flip_p_value
@@ -434,18 +435,31 @@ def test_kept_refinements_are_not_run_again_where_their_folders_are_gone(
 
 
 @pytest.mark.slow
-def test_runs_side_by_side_are_those_in_turn(tmp_path):
+def test_runs_side_by_side_are_those_in_turn_and_their_errors_are_told(tmp_path, monkeypatch):
     flags = [f"--{k.replace('_', '-')}={v}" for k, v in {**TINY, "iterations": 1}.items()]
     flags += ["--tasks", "metaworld/reach", "--reward", "oracle", "--seeds", "3", "--json"]
-    for name, jobs in (("turn", "1"), ("beside", "2")):
-        assert command.main([*flags, "--out", str(tmp_path / name), "--jobs", jobs]) == 0
+    assert command.main([*flags, "--out", str(tmp_path / "turn")]) == 0
+    began = []
+    monkeypatch.setattr(run_module._Refinement, "run", lambda self: began.append(1))
+    out = tmp_path / "beside"
+    assert command.main([*flags, "--out", str(out), "--jobs", "2"]) == 0
+    assert began == []  # all of it was done by others
     one, other = (
-        json.loads((tmp_path / name / "result.json").read_text()) for name in ("turn", "beside")
+        json.loads((tmp_path / k / "result.json").read_text()) for k in ("turn", "beside")
     )
     assert one == other
     assert [run["seed"] for run in one["runs"]] == [0, 1, 2]
-    with pytest.raises(ConfigError, match="begun with other settings"):  # the workers' own error
-        command.main([*flags, "--out", str(tmp_path / "turn"), "--jobs", "2", "--updates", "5"])
+    with pytest.raises(ConfigError, match="begun with other settings"):
+        command.main([*flags, "--out", str(out), "--jobs", "2", "--updates", "5"])
+    (out / "runs" / "metaworld.reach" / "seed1" / "result.json").unlink()
+    (out / "runs" / "metaworld.reach" / "seed1" / "metrics.jsonl").write_text("damaged")
+    with pytest.raises(SoleError, match="goes on from the last checkpoints"):
+        command.main([*flags, "--out", str(out), "--jobs", "2"])
+
+
+def test_a_task_that_is_named_twice_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="named twice"):
+        plan.planned(RefineConfig(tasks=("fake/point", "fake/point"), out=tmp_path))
 
 
 def test_the_preset_names_training_tasks_and_valid_settings():

@@ -22,28 +22,45 @@ from sole.errors import ConfigError, DataError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to a temporary name beside ``path``, then rename: no half-written file."""
+    """Write ``text`` to a temporary name beside ``path``, then rename: no half-written file.
+
+    Raises:
+        DataError: If it cannot be written there.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let nobody else who asks change ``path`` meanwhile; it is its folder that is locked.
+    """Let no process of this machine that asks change ``path`` meanwhile.
+
+    It is the folder that is locked: do not ask for another file of it inside, which would wait for
+    ever, and do not count on it between machines that share a network drive.
 
     Raises:
-        DataError: If there is no such folder.
+        DataError: If there is no such folder, or it cannot be locked.
     """
     try:
         folder = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
         raise DataError(f"{path}: cannot be changed ({error.strerror})") from error
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        _lock(folder, path)
         yield
     finally:
         os.close(folder)  # which lets go of it
+
+
+def _lock(folder: int, path: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    except OSError as error:
+        raise DataError(f"{path.parent}: cannot be locked ({error.strerror})") from error
 
 
 def make_folder(folder: Path) -> None:

@@ -100,12 +100,13 @@ def read_results(folder: Path, prefix: str = "") -> dict[Key, Result]:
     path = folder / f"{prefix}{RUNS}"
     if not path.exists():
         return {}
+    # The other way round than they are written, so that no run lacks its evaluations.
+    rows = read_table(path, _RUNS_SCHEMA.names).to_pylist()
     curves: dict[Key, list[Point]] = {}
     evaluations = read_table(folder / f"{prefix}{EVALUATIONS}", schema_of(Point).names)
     for row in evaluations.to_pylist():
         point = Point(**row)
         curves.setdefault((point.task, point.reward, point.seed), []).append(point)
-    rows = read_table(path, _RUNS_SCHEMA.names).to_pylist()
     results = [_result(path, row, curves) for row in rows]
     return {one.key: one for one in results}
 

@@ -105,6 +105,8 @@ def make_room(path: Path | None) -> None:
     make_folder(path.parent)
     if path.is_dir():
         raise ConfigError(f"{path}: expected the name of a file, this is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path}: its folder cannot be written to; choose another one")
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:

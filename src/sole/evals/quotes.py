@@ -12,7 +12,7 @@ from typing import Any
 import sole
 from sole.run import file_at
 
-_NAMES_MODEL = re.compile(r"--(?:model|rewards?)[ =](\S+)")
+_NAMES_MODELS = re.compile(r"--(?:model|rewards?|jury)[ =]((?:(?!--)\S+ ?)+)")
 _WEIGHTS = Path(sole.__file__).parent / "models" / "nano" / "weights" / "model.safetensors"
 Figures = Mapping[str, Mapping[str, Any]]
 
@@ -53,9 +53,11 @@ def _is_of_another(command: str) -> bool:
     Example:
         >>> [_is_of_another(c) for c in ("x --model nano", "x --model=v0", "x", "x --rewards a")]
         [False, True, False, True]
+        >>> _is_of_another("x --rewards oracle nano --out nano")
+        False
     """
-    named = _NAMES_MODEL.findall(command)
-    return bool(named) and all(name != "nano" for name in named)
+    named = [name for names in _NAMES_MODELS.findall(command) for name in names.split()]
+    return bool(named) and "nano" not in named
 
 
 @lru_cache

@@ -51,14 +51,10 @@ def run_all(config: RefineConfig, model: RewardModel) -> list[Refined]:
     """Every task and seed, one after the other, or several at a time."""
     plan = planned(config)
     with progress_bar("runs", total=len(plan)) as advance:
-        if config.jobs > 1:
-            run_side_by_side(config, plan, advance)
-        # What others have finished is only read; an error of theirs comes out again here.
-        return list(refined_in_turn(config, plan, model, advance if config.jobs == 1 else _ignore))
-
-
-def _ignore(_: float) -> None:
-    pass
+        if config.jobs == 1:
+            return list(refined_in_turn(config, plan, model, advance))
+        run_side_by_side(config, plan, model.model_id, advance)
+    return list(refined_in_turn(config, plan, model))  # only reads: all are finished
 
 
 def summarise(refined: Sequence[Refined]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ class RefineConfig(Config):
     """Clone a policy from a few expert episodes, then improve it by what a reward model judges."""
 
     tasks: tuple[str, ...] = Field(min_length=1)
-    """Simulated tasks with an expert, as `sole rl --env` names them."""
+    """Simulated tasks with an expert, as `sole rl --env` names them; each once."""
     out: Path
     """Where runs and the result go; a finished run is not repeated, a broken one goes on."""
     reward: str = "nano"

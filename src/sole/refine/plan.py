@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
+from multiprocessing.queues import SimpleQueue
 
-from sole.errors import ConfigError, SoleError
+from sole.errors import ConfigError, SimError, SoleError
 from sole.refine.config import RefineConfig
 from sole.refine.raw import check_kept, keep, read_kept
-from sole.refine.run import RESULT_FILE, Refined, refine, run_folder
+from sole.refine.run import RESULT_FILE, Refined, check_continued, refine, run_folder
 from sole.rewarders.base import RewardModel
 from sole.rewarders.load import load_reward_model
 from sole.rl.env_reward import ENV, EnvReward, check_task
 from sole.rl.tasks import make_task
+from sole.run import check_model
 from sole.sims.base import TaskEnv
 
 #: A task and a seed.
@@ -25,7 +28,13 @@ _POLL_S = 0.2
 
 
 def planned(config: RefineConfig) -> list[Planned]:
-    """Every task with every seed, task by task."""
+    """Every task with every seed, task by task.
+
+    Raises:
+        ConfigError: If a task is named twice.
+    """
+    if len(set(config.tasks)) < len(config.tasks):
+        raise ConfigError(f"tasks: one of {', '.join(config.tasks)} is named twice")
     seeds = range(config.first_seed, config.first_seed + config.seeds)
     return [(task, seed) for task in config.tasks for seed in seeds]
 
@@ -75,37 +84,67 @@ def refined_in_turn(
 
 
 def run_side_by_side(
-    config: RefineConfig, plan: Sequence[Planned], advance: Callable[[float], None]
+    config: RefineConfig,
+    plan: Sequence[Planned],
+    model_id: str,
+    advance: Callable[[float], None],
 ) -> None:
-    """Run in ``config.jobs`` processes, each its share; return when all have ended.
+    """Run what is missing in ``config.jobs`` processes, each its share.
 
-    Says nothing of failures: whoever reads the results meets them again.
+    Raises:
+        ConfigError: If what is there is of other settings or weights, or a run says so.
+        SimError: If a process ended before its share was done.
     """
+    missing = _missing(config, plan, model_id)
+    advance(len(plan) - len(missing))
     context = multiprocessing.get_context("spawn")
+    reasons: SimpleQueue[tuple[int, str]] = context.SimpleQueue()
+    shares = [missing[k :: config.jobs] for k in range(min(config.jobs, len(missing)))]
     text = config.model_dump_json()
     workers = [
-        context.Process(target=_work, args=(text, k), daemon=True)
-        for k in range(min(config.jobs, len(plan)))
+        context.Process(target=_work, args=(text, share, reasons), daemon=True) for share in shares
     ]
     for worker in workers:
         worker.start()
     told = 0
     while any(worker.is_alive() for worker in workers):
         time.sleep(_POLL_S)
-        finished = sum((run_folder(config, *one) / RESULT_FILE).exists() for one in plan)
+        finished = sum(_is_finished(config, one) for one in missing)
         advance(finished - told)
         told = finished
+    if codes := [worker.exitcode for worker in workers if worker.exitcode]:
+        code, reason = (codes[0], "") if reasons.empty() else reasons.get()
+        if code == ConfigError.exit_code:
+            raise ConfigError(reason)
+        said = reason or f"a process ended with code {code}"
+        raise SimError(f"{said}; the same command goes on from the last checkpoints")
 
 
-def _work(config_json: str, worker: int) -> None:
-    """Every run of this worker; it ends when its parent does."""
+def _missing(config: RefineConfig, plan: Sequence[Planned], model_id: str) -> list[Planned]:
+    kept = read_kept(config)
+    check_kept(config, model_id, kept)
+    for one in plan:
+        check_continued(run_folder(config, *one), config)
+        check_model(run_folder(config, *one), model_id)
+    return [one for one in plan if one not in kept and not _is_finished(config, one)]
+
+
+def _is_finished(config: RefineConfig, one: Planned) -> bool:
+    return (run_folder(config, *one) / RESULT_FILE).exists()
+
+
+def _work(
+    config_json: str, share: Sequence[Planned], reasons: SimpleQueue[tuple[int, str]]
+) -> None:
+    """Every run of a share; it ends when its parent does, which alone is told of Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     config = RefineConfig.model_validate_json(config_json)
-    mine = planned(config)[worker :: config.jobs]
     try:
-        for _ in refined_in_turn(config, mine, make_model(config)):
+        for _ in refined_in_turn(config, share, make_model(config)):
             pass
     except SoleError as error:
+        reasons.put((error.exit_code, str(error)))
         raise SystemExit(error.exit_code) from None
 
 

@@ -94,7 +94,13 @@ def read_kept(config: RefineConfig) -> dict[Key, Kept]:
     if path is None or not path.exists():
         return {}
     rows: dict[Key, list[dict[str, Any]]] = {}
-    for row in read_table(path, SCHEMA.names).to_pylist():
+    try:
+        table = read_table(path, SCHEMA.names)
+    except DataError as error:
+        raise DataError(
+            f"{error}; if an older version wrote it, give another --prefix or delete it"
+        ) from error
+    for row in table.to_pylist():
         rows.setdefault((row["task"], row["seed"]), []).append(row)
     return {key: _kept(path, of_run) for key, of_run in rows.items()}
 

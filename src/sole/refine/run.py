@@ -79,7 +79,7 @@ def refine(
             other settings, or its expert never succeeds.
     """
     folder = run_folder(config, task, seed)
-    _check_continued(folder, config)
+    check_continued(folder, config)
     check_model(folder, model.model_id)
     if (folder / RESULT_FILE).exists():
         return Refined(**json.loads((folder / RESULT_FILE).read_text())["refined"])
@@ -117,7 +117,12 @@ def compared(config: RefineConfig) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in _NOT_COMPARED}
 
 
-def _check_continued(folder: Path, config: RefineConfig) -> None:
+def check_continued(folder: Path, config: RefineConfig) -> None:
+    """Refuse to go on with settings that would make it another run.
+
+    Raises:
+        ConfigError: If one differs from what the run was begun with.
+    """
     path = folder / "config.json"
     if not path.exists():
         return

@@ -247,7 +247,7 @@ class AgentEnv(gymnasium.Env[Any, np.ndarray]):
         views = self.task_env.views() if rendered else {}
         self.seconds["render"] += time.perf_counter() - began
         if filmed:
-            self._views.append(views or _NO_PICTURE)
+            self._views.append(views if rendered else _NO_PICTURE)
         if not pixels:
             return np.asarray(observation, np.float32)
         pictures = {n: _channels_first(picture, self._picture_px) for n, picture in views.items()}

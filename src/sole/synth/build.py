@@ -90,7 +90,7 @@ def plan(config: SynthConfig) -> list[Job]:
     if config.from_runs:
         begun = config.out / _ATTEMPTS
         sources = (begun,) if begun.exists() else config.from_runs
-        return plan_replays(sources, config.per_run, config.seed)
+        return plan_replays(sources, config.per_run, config.seed)[: config.limit_episodes]
     names = expand_tasks(config.tasks) if config.tasks else tasks_of(config.suite)
     refuse_held_out(names)
     refuse_without_expert(names)

@@ -6,6 +6,7 @@ knew and still has most of what is new (Wortsman et al. 2022, arXiv 2109.01903, 
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,9 @@ from sole.errors import ConfigError, ModelError
 from sole.models.nano.reader import WEIGHTS
 from sole.run import make_folder
 
-_WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
+_WEIGHTS, _TOKENIZER, _CONFIG = "model.safetensors", "tokenizer.json", "config.json"
+#: Of a configuration, what says nothing about the network.
+_NOT_COMPARED = {"transformers_version", "readout_temperature", "dtype", "_name_or_path"}
 #: Learned of one model's replies, so they are not the mean's: sole.train.phrases makes new ones.
 _PHRASES = "phrases.json"
 
@@ -32,7 +35,7 @@ class AverageConfig(Config):
     """Write the weighted mean of two nano checkpoints of one architecture and vocabulary."""
 
     models: Annotated[tuple[Path, Path], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL TUNED")]
-    """Their folders; `nano` is the shipped one. All other files are the second one's."""
+    """Folders of finished models; `nano` is the shipped one. Other files are the second's."""
     out: Path
     """Folder of the new checkpoint."""
     share: float = Field(0.5, ge=0, le=1)
@@ -57,8 +60,7 @@ def average(config: AverageConfig) -> Path:
     first, second = (WEIGHTS if str(m) == "nano" else m for m in config.models)
     weights, others = _read(first), _read(second)
     mean = mean_weights(weights, others, config.share)
-    if (first / _TOKENIZER).read_bytes() != (second / _TOKENIZER).read_bytes():
-        raise ConfigError(f"{first}, {second}: have different vocabularies")
+    _check_alike(first, second)
     make_folder(config.out)
     if any(config.out.iterdir()):
         raise ConfigError(f"{config.out}: is not empty; choose another --out")
@@ -90,6 +92,22 @@ def mean_weights(
         name: ((1 - share) * one.double() + share * second[name].double()).to(one.dtype)
         for name, one in first.items()
     }
+
+
+def _check_alike(first: Path, second: Path) -> None:
+    """Weights of one shape may still be of two networks, or of two vocabularies."""
+    try:
+        words = [(folder / _TOKENIZER).read_bytes() for folder in (first, second)]
+        shapes = [json.loads((folder / _CONFIG).read_text()) for folder in (first, second)]
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{error}; expected finished models, such as RUN/model of sole sft"
+        ) from error
+    if words[0] != words[1]:
+        raise ConfigError(f"{first}, {second}: have different vocabularies")
+    one, other = ({k: v for k, v in s.items() if k not in _NOT_COMPARED} for s in shapes)
+    if differ := sorted(k for k in one | other if one.get(k) != other.get(k)):
+        raise ConfigError(f"{first}, {second}: differ in {', '.join(differ)}")
 
 
 def _read(folder: Path) -> dict[str, torch.Tensor]:
