@@ -96,7 +96,7 @@ def refine_section(figures: Figures) -> list[str]:
         return []
     found.sort(key=lambda one: one["which"] or "")
     lines = [
-        "## A cloned policy refined by it", "",
+        "## A cloned policy, refined", "",
         "| reward | runs | true success before | after | p of the paired test |",
         "|---|---|---|---|---|",
     ]  # fmt: skip
