@@ -26,7 +26,7 @@ from sole.data.lerobot import load_manifest, open_dataset, read_episodes
 from sole.errors import ConfigError, DataError, SimError
 from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
 from sole.sims.registry import make_env, split_of, task_names
-from sole.synth.build import build
+from sole.synth.build import build, plan
 from sole.synth.collect import collect_episode
 from sole.synth.config import SynthConfig
 from sole.synth.plan import plan_jobs, refuse_held_out
@@ -160,28 +160,18 @@ def _agents_run(folder: Path, env_name: str) -> Path:
     return folder
 
 
-def test_what_an_agent_did_is_filmed_again_with_its_truth(tmp_path):
-    run = _agents_run(tmp_path / "run", "metaworld/reach")
-    out = tmp_path / "data"
-    flags = ["--from-runs", str(run), "--per-run", "2", "--size-px", "32", "--workers", "1"]
-    assert main(["synth", "--out", str(out), *flags]) == 0
-    episodes = list(read_episodes(out))
-    attempts = read_attempts(run / "attempts")
-    assert [e.seed for e in episodes] == [51, 50]  # the overrated one first
-    assert {(e.policy, e.task, e.n_frames) for e in episodes} == {("agent", "go there", 26)}
-    np.testing.assert_allclose(
-        episodes[1].truth.true_progress, attempts[0].true_progress, atol=1e-3
-    )
-
-
-def test_what_agents_did_can_be_filmed_again_without_their_runs(tmp_path):
+def test_what_agents_did_is_filmed_with_its_truth_and_again_without_their_runs(tmp_path):
     run = _agents_run(tmp_path / "run", "metaworld/reach")
     flags = ["--size-px", "32", "--workers", "1", "--per-run", "2", "--from-runs"]
     assert main(["synth", "--out", str(tmp_path / "first"), *flags, str(run)]) == 0
+    attempts = read_attempts(run / "attempts")
     kept = (tmp_path / "first" / "attempts.parquet").rename(tmp_path / "kept.parquet")
     shutil.rmtree(run)
     assert main(["synth", "--out", str(tmp_path / "again"), *flags, str(kept)]) == 0
     first, again = (list(read_episodes(tmp_path / name)) for name in ("first", "again"))
+    assert [e.seed for e in first] == [51, 50]  # the overrated one first
+    assert {(e.policy, e.task, e.n_frames) for e in first} == {("agent", "go there", 26)}
+    np.testing.assert_allclose(first[1].truth.true_progress, attempts[0].true_progress, atol=1e-3)
     for one, other in zip(first, again, strict=True):
         assert (one.seed, one.task, one.policy) == (other.seed, other.task, other.policy)
         for view in one.views:
@@ -270,19 +260,20 @@ def test_a_build_goes_on_with_the_attempts_that_were_chosen_when_it_was_begun(
 ):
     run = _agents_run(tmp_path / "run", "metaworld/reach")
     flags = ["--from-runs", str(run), "--per-run", "2", "--size-px", "32", "--workers", "1"]
-    argv = ["synth", "--out", str(tmp_path / "data"), *flags]
+    settings = parse_config(SynthConfig, ["--out", str(tmp_path / "data"), *flags], "sole synth")
 
     def killed(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("sole.synth.build._append", killed)
+        patched.setattr("sole.synth.build._simulating", killed)
         with pytest.raises(KeyboardInterrupt):
-            build(parse_config(SynthConfig, argv[1:], "sole synth"))
+            build(settings)
     chosen = read_attempt_table(tmp_path / "data" / "attempts.parquet")
     shutil.rmtree(run)
-    assert main(argv) == 0
-    assert [e.seed for e in read_episodes(tmp_path / "data")] == [c.attempt.seed for c in chosen]
+    jobs = plan(settings)
+    assert [job.seed for job in jobs] == [c.attempt.seed for c in chosen] == [51, 50]
+    assert replay(jobs[0], size_px=32).n_frames == 26
 
 
 def test_the_hard_negatives_in_the_repository_are_of_training_tasks():
