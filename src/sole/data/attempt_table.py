@@ -6,7 +6,6 @@ A thousand episodes are half a megabyte, so what agents found against a model ca
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sole.data.attempts import Attempt
-from sole.data.layout import read_table
+from sole.data.layout import read_table, write_table
 from sole.errors import DataError
 
 _CURVE = pa.list_(pa.float32())
@@ -60,12 +58,7 @@ def write_attempt_table(path: Path, tried: Sequence[TaskAttempt]) -> None:
         DataError: If it cannot be written there.
     """
     table = pa.Table.from_pylist([_row(one) for one in tried], schema=SCHEMA)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_table(path, table, "zstd")
 
 
 def read_attempt_table(path: Path) -> list[TaskAttempt]:

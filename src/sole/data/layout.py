@@ -8,6 +8,7 @@ version wrote them.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,20 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         reason = (str(error).splitlines() or ["?"])[0]
         raise DataError(f"{path}: not a whole parquet file ({reason})") from error
+
+
+def write_table(path: Path, table: pa.Table, compression: str = "snappy") -> None:
+    """Write a parquet file; it appears only when it is whole.
+
+    Raises:
+        DataError: If it cannot be written there.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        pq.write_table(table, temporary, compression=compression)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def check_record_version(folder: Path) -> dict[str, Any]:

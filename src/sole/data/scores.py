@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sole.data.episode import EpisodeScore, StepScore
-from sole.data.layout import read_table
+from sole.data.layout import read_table, write_table
 from sole.errors import DataError
 
 SCHEMA = pa.schema(
@@ -60,12 +58,7 @@ def write_scores(
     ]
     for index, row in enumerate(rows):
         row["index"] = index
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_table(path, pa.Table.from_pylist(rows, SCHEMA))
 
 
 def _row(step: StepScore, score: EpisodeScore, episode: int, frame: int) -> dict[str, Any]:

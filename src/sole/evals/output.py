@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from sole.errors import ConfigError, DataError
+from sole.data import layout
+from sole.errors import ConfigError
 from sole.evals.metrics import bootstrap_interval, wilson_interval
 from sole.run import make_folder
 
@@ -115,9 +115,4 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -
     Raises:
         DataError: If it cannot be written there.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema), temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    layout.write_table(path, pa.Table.from_pylist(list(rows), schema))
