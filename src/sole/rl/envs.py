@@ -179,7 +179,7 @@ class AgentEnv(gymnasium.Env[Any, np.ndarray]):
         task: A wording that replaces the task's own sentence.
         picture_px: Side of the pictures that the policy sees; the film keeps theirs.
         pictured: Render for the film. Without, its frames are single black pixels: for who judges
-            without looking, since rendering takes a fifth of a run's time.
+            without looking, since rendering takes time.
     """
 
     def __init__(
