@@ -165,3 +165,32 @@ def test_frozen_blocks_do_not_learn():
         if not p.requires_grad
     }
     assert frozen == {"stemweight", "stembias", "blocks0", "blocks1", "blocks2"}
+
+
+def test_frozen_blocks_change_neither_the_maps_nor_the_other_gradients():
+    """What needs no gradient goes through the eye some pictures at a time; nobody may notice."""
+    torch.manual_seed(0)
+    encoder = TileEncoder()
+    tiles = torch.randint(0, 256, (18, 3, 96, 96), dtype=torch.uint8)  # more than one piece
+    whole = encoder(tiles)
+    whole.square().mean().backward()
+    wanted = [p.grad for p in encoder.blocks[3:].parameters()]
+    encoder.zero_grad(set_to_none=True)
+    encoder.freeze_first(3)
+    pieces = encoder(tiles)
+    pieces.square().mean().backward()
+    assert torch.allclose(pieces, whole, atol=1e-5)
+    for parameter, gradient in zip(encoder.blocks[3:].parameters(), wanted, strict=True):
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
+    with torch.no_grad():
+        assert torch.allclose(encoder(tiles), whole, atol=1e-5)
+        assert encoder(tiles[:0]).shape == (0, *whole.shape[1:])
+
+
+def test_pictures_that_ask_for_a_gradient_get_one():
+    encoder = TileEncoder()
+    encoder.freeze_first(len(encoder.blocks))
+    tiles = torch.full((1, 3, 96, 96), 100.0, requires_grad=True)
+    encoder(tiles).sum().backward()
+    assert tiles.grad is not None
+    assert tiles.grad.abs().sum() > 0

@@ -23,6 +23,7 @@ from sole.models.nano import SoleNanoForConditionalGeneration
 from sole.run import Run
 from sole.train.episodes import TrainingEpisode
 from sole.train.examples import Example, ExampleSampler, ExampleSettings
+from sole.train.memory import keep_freed_memory
 from sole.train.rlvr import RlvrConfig, check_run_dir
 from sole.train.rlvr_log import CompletionLog, Shown, composite_of_tiles
 from sole.train.rlvr_step import (
@@ -241,6 +242,7 @@ def train(
             episode is left to train on, or ``init`` is no nano.
     """
     torch.set_num_threads(config.threads)
+    keep_freed_memory()
     folder = nano_folder(config.init)
     check_run_dir(config)
     _check_same_init(config, folder)

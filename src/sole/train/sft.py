@@ -34,6 +34,7 @@ from sole.run import Run
 from sole.synth.reasoning import write_reasoning
 from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
 from sole.train.examples import Batch, ExampleSampler, ExampleSettings, ask_about
+from sole.train.memory import keep_freed_memory
 from sole.train.muon import MuonWithAdamW
 from sole.train.run_dir import check_run_dir, make_run_dir, nano_folder, refuse_held_out_data
 from sole.train.vlm_config import NANO_NAME, asked_model
@@ -132,6 +133,7 @@ def train(
             nano, or the weights do not fit.
     """
     torch.set_num_threads(config.threads)
+    keep_freed_memory()
     begun = nano_folder(str(config.init)) if config.init else None
     check_run_dir(config.run_dir, config, "sole sft", _FREE)
     refuse_held_out_data(config.data)
