@@ -18,9 +18,9 @@ class AblationConfig(Config):
     """What its figures are called: ablation.NAME.spearman and so on."""
     about: str
     """The row of the table."""
-    data: tuple[Path, ...] = (Path("data/metaworld"), Path("data/worlds"))
+    data: tuple[Path, ...] = (Path("data/metaworld-1"), Path("data/worlds-5"))
     """Folders of episodes."""
-    negatives: tuple[Path, ...] = (Path("data/agents"),)
+    negatives: tuple[Path, ...] = (Path("data/agents-2"),)
     """Folders of what agents did to be rated highly; none leaves the hard negatives out."""
     policies: tuple[str, ...] = ()
     """Only episodes of these kinds; none for all."""
