@@ -83,6 +83,7 @@ nano: $(STAMP) system ## train a model from nothing the way of the shipped one (
 	$(BIN)/sole sft --data $(SECOND_ROUND) --weights 0.19 0.19 0.10 0.22 0.12 0.18 \
 	  --init runs/nano-5/model --run-dir runs/nano-6 --steps 600 --learning-rate 5e-4 \
 	  --optimizer muon --think-share 0.25 --question-share 0 --seed 31
+	rm -rf runs/nano-7  # seconds to make again; the two commands below refuse a folder with files in it
 	$(BIN)/python -m sole.train.average runs/nano-5/model runs/nano-6/model --share 0.75 --out runs/nano-7/model
 	$(BIN)/python -m sole.train.phrases --model runs/nano-7/model --data $(SECOND_ROUND)
 

@@ -40,7 +40,21 @@ def ablation(**changes) -> AblationConfig:
     ],
 )
 def test_only_fitting_episodes_are_trained_on(changes, wanted):
-    assert chosen(ROWS, ablation(**changes), 0, tiny=False) == wanted
+    assert chosen(ROWS, ablation(negative_share=0.5, **changes), 0, tiny=False) == wanted
+
+
+@pytest.mark.parametrize(("n_usual", "wanted"), [(200, (75, 25)), (30, (30, 10)), (0, None)])
+def test_hard_negatives_have_one_share_however_few_other_episodes_there_are(n_usual, wanted):
+    rows = [
+        [{"env_name": "worlds/drawer-open", "policy": "expert"}] * n_usual,
+        [{"env_name": "worlds/drawer-open", "policy": "agent"}] * 90,
+    ]
+    if wanted is None:
+        with pytest.raises(ConfigError, match="no episode"):
+            chosen(rows, ablation(n_episodes=100), 0, tiny=False)
+        return
+    drawn = chosen(rows, ablation(n_episodes=100), 0, tiny=False)
+    assert tuple(map(len, drawn)) == wanted
 
 
 def test_as_many_episodes_are_drawn_whatever_is_left_out_and_seeds_differ():

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 _COUNT = """
-import resource, sys, torch
+import ctypes, resource, sys, torch
 from sole.train.memory import keep_freed_memory
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of one size can be counted
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -171,19 +171,23 @@ def test_frozen_blocks_change_neither_the_maps_nor_the_other_gradients():
     """What needs no gradient goes through the eye some pictures at a time; nobody may notice."""
     torch.manual_seed(0)
     encoder = TileEncoder()
+    load_imagenet(encoder)  # random weights hardly tell pictures apart
     tiles = torch.randint(0, 256, (18, 3, 96, 96), dtype=torch.uint8)  # more than one piece
+    tiles[::2] //= 4
     whole = encoder(tiles)
+    assert (whole[0] - whole[17]).abs().max() > 0.1
     whole.square().mean().backward()
     wanted = [p.grad for p in encoder.blocks[3:].parameters()]
     encoder.zero_grad(set_to_none=True)
     encoder.freeze_first(3)
     pieces = encoder(tiles)
     pieces.square().mean().backward()
-    assert torch.allclose(pieces, whole, atol=1e-5)
+    assert torch.allclose(pieces, whole, atol=1e-4)
     for parameter, gradient in zip(encoder.blocks[3:].parameters(), wanted, strict=True):
-        assert torch.allclose(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
+        assert gradient.norm() > 0
+        assert (parameter.grad - gradient).norm() < 1e-3 * gradient.norm()
     with torch.no_grad():
-        assert torch.allclose(encoder(tiles), whole, atol=1e-5)
+        assert torch.allclose(encoder(tiles), whole, atol=1e-4)
         assert encoder(tiles[:0]).shape == (0, *whole.shape[1:])
 
 

@@ -104,6 +104,8 @@ def page(
         "successful in half of",
         "their episodes or more and were so in fewer than 40 %. Means over seeds; with two seeds",
         "and so few agents a difference of 0.05 in a correlation or of one agent is no finding.",
+        "Steps are the same in every row; rows of few families, or of experts alone, see fewer",
+        "episodes more often, and at most a quarter of a row's episodes are hard negatives.",
         "", f"| training | {' | '.join(title for _, title in MEASURES.values())} | seeds |",
         "|---|" + "---|" * (len(MEASURES) + 1),
     ]  # fmt: skip

@@ -22,6 +22,9 @@ class AblationConfig(Config):
     """Folders of episodes."""
     negatives: tuple[Path, ...] = (Path("data/agents-2"),)
     """Folders of what agents did to be rated highly; none leaves the hard negatives out."""
+    negative_share: float = Field(0.25, ge=0, lt=1)
+    """Of the episodes that are trained on, at most so many are from there. Where policies or
+    families leave few others, the negatives become fewer too."""
     policies: tuple[str, ...] = ()
     """Only episodes of these kinds; none for all."""
     families: tuple[str, ...] = ()

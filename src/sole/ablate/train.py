@@ -143,15 +143,28 @@ def chosen(
         for index, row in enumerate(part)
         if _fits(row, ablation)
     ]
-    if not fitting:
+    n = _TINY_EPISODES if tiny else ablation.n_episodes
+    kept = _drawn(fitting, len(rows) - len(ablation.negatives), n, ablation.negative_share, seed)
+    if not kept:
         raise ConfigError(f"ablation {ablation.name}: no episode of --data is left")
-    n = min(_TINY_EPISODES if tiny else ablation.n_episodes, len(fitting))
-    drawn = np.random.default_rng(seed).choice(len(fitting), n, replace=False)
-    kept = {fitting[k] for k in drawn.tolist()}
     return [
         [index for index in range(len(part)) if (place, index) in kept]
         for place, part in enumerate(rows)
     ]
+
+
+def _drawn(
+    fitting: Sequence[tuple[int, int]], n_data: int, n: int, share: float, seed: int
+) -> set[tuple[int, int]]:
+    """At most ``n`` episodes, at most ``share`` of them from the folders after ``n_data``."""
+    rng = np.random.default_rng(seed)
+    usual = [one for one in fitting if one[0] < n_data]
+    negatives = [one for one in fitting if one[0] >= n_data]
+    n_negatives = min(len(negatives), round(share * n), int(share * len(usual) / (1 - share)))
+    n_usual = min(n - n_negatives, len(usual))
+    kept = [usual[k] for k in rng.choice(len(usual), n_usual, replace=False).tolist()]
+    kept += [negatives[k] for k in rng.choice(len(negatives), n_negatives, replace=False).tolist()]
+    return set(kept)
 
 
 def _fits(row: Mapping[str, Any], ablation: AblationConfig) -> bool:

@@ -16,7 +16,8 @@ def keep_freed_memory() -> bool:
 
     The eye's maps of one batch are hundreds of megabytes. glibc asks the system for such blocks and
     gives them back each time, and the system fills each with zeros, page by page: a third of a
-    step of training on two cores. The process stays as large as it was at its largest.
+    step of training on two cores. The process stays as large as it was at its largest
+    (2 GB of free memory at the end of its heap are given back).
 
     Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
 

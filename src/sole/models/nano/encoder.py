@@ -72,7 +72,7 @@ class TileEncoder(nn.Module):
 
     def forward(self, tiles: Tensor) -> Tensor:  # noqa: D102
         n_fixed = 0 if tiles.requires_grad else self._n_fixed()
-        if not n_fixed:
+        if not n_fixed or tiles.device.type != "cpu":
             return self._through(tiles, 0, len(self.blocks) + 1)
         # Few pictures at a time where nothing is kept for a gradient: what is between the layers
         # stays in the processor's cache, which makes a large batch twice as fast.
