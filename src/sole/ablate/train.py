@@ -134,7 +134,8 @@ def chosen(
     Example:
         >>> rows = [[{"env_name": "worlds/drawer-open", "policy": "expert"},
         ...          {"env_name": "worlds/door-open", "policy": "random"}]]
-        >>> chosen(rows, AblationConfig(name="x", about="", policies=("expert",)), 0, False)
+        >>> experts = AblationConfig(name="x", about="", policies=("expert",), negatives=())
+        >>> chosen(rows, experts, 0, False)
         [[0]]
     """
     fitting = [
