@@ -180,13 +180,24 @@ def test_the_promise_holds_on_chance_data(n):
 
 
 def test_success_is_judged_by_probability_and_else_by_progress():
-    says = EpisodeScore((StepScore(99.0, success_probability=0.4), StepScore(99.0)), "m")
+    says = EpisodeScore((StepScore(0.0), StepScore(99.0, success_probability=0.4)), "m")
     mute = EpisodeScore((StepScore(0.0), StepScore(95.0), StepScore(None, error="no number")), "m")
     failed = EpisodeScore((StepScore(None, error="no number"),), "m")
     assert not judged_success(says)
     assert judged_success(says, 0.4)
     assert judged_success(mute)
     assert not judged_success(failed)
+
+
+def test_what_the_given_first_frame_says_of_success_is_not_the_models_word():
+    given = StepScore(0.0, success_probability=0.0, uncertainty=0.0)
+    mute = EpisodeScore((given, StepScore(60.0), StepScore(100.0)), "m")
+    assert judged_success(mute)
+    assert np.isnan(mute.judged_success).all()
+    speaking = EpisodeScore((given, StepScore(99.0, success_probability=0.3)), "m")
+    assert not judged_success(speaking)
+    silenced = EpisodeScore((given, StepScore(None, error="no number")), "m")
+    assert silenced.says_success  # it failed, which is another thing than not to say
 
 
 def record(**changes):

@@ -179,6 +179,10 @@ def test_the_tri_form_needs_a_probability_of_completion():
     rollout = roll_out([PointEnv()], [1], lambda o: np.zeros((len(o), 2)))
     with pytest.raises(ModelError, match="no probability of success"):
         Judge(PixelJudge(0.0), form="tri")(rollout)
+    given = StepScore(0.0, success_probability=0.0)  # what asking methods say of the first frame
+    mute = EpisodeScore((given, StepScore(60.0), StepScore(100.0)), "m")
+    with pytest.raises(ModelError, match="no probability of success"):
+        Judge(PixelJudge(0.0), form="tri").judgement_of(mute, np.arange(3), 3)
 
 
 def test_failed_reads_drop_the_episode_when_asked_to():

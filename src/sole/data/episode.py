@@ -203,11 +203,27 @@ class EpisodeScore:
 
     @property
     def judged_success(self) -> np.ndarray:
-        """``(T,)`` float32 success probability; NaN where the model does not say."""
-        values = [
-            np.nan if s.success_probability is None else s.success_probability for s in self.steps
-        ]
-        return np.asarray(values, dtype=np.float32)
+        """``(T,)`` float32 success probability; NaN where the model does not say.
+
+        All of it is NaN for a model that never says (see :attr:`says_success`).
+        """
+        said = [s.success_probability if self.says_success else None for s in self.steps]
+        return np.asarray([np.nan if p is None else p for p in said], dtype=np.float32)
+
+    @property
+    def says_success(self) -> bool:
+        """Whether success probabilities are said of the frames after the first one.
+
+        The first frame is often given and not judged, so what stands there says nothing of the
+        model. A model that failed on all others may well say some.
+
+        Example:
+            >>> given = StepScore(0.0, success_probability=0.0)
+            >>> EpisodeScore((given, StepScore(60.0)), "m").says_success
+            False
+        """
+        later = [s for s in self.steps[1:] if s.scored and s.error is None]
+        return not later or any(s.success_probability is not None for s in later)
 
     @property
     def reasoning(self) -> tuple[str, ...]:

@@ -124,7 +124,7 @@ def judged_success(score: EpisodeScore, at: float = 0.5) -> bool:
         True
     """
     said = [s.success_probability for s in score.steps if s.success_probability is not None]
-    if said:
+    if said and score.says_success:  # not in float32, which moves a threshold
         return max(said) >= at
     return any(s.progress is not None and s.progress >= DONE_PERCENT for s in score.steps)
 
