@@ -338,6 +338,13 @@ def test_finished_run_can_be_made_longer(tmp_path):
     assert longer["episode"] == 16
 
 
+def test_a_run_that_was_made_longer_does_not_pass_for_the_short_one(tmp_path):
+    for episodes in (4, 8):
+        train(config(tmp_path, episodes=episodes), envs=points(), model=Constant(50.0))
+    with pytest.raises(ConfigError, match=r"episodes \(was 8, now 4\)"):
+        train(config(tmp_path, episodes=4), envs=points(), model=Constant(50.0))
+
+
 def test_run_is_not_continued_with_other_settings(tmp_path):
     train(config(tmp_path, episodes=4), envs=points(), model=Constant(0.0))
     with pytest.raises(ConfigError, match=r"seed \(was 0, now 1\)"):

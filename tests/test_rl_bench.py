@@ -190,6 +190,36 @@ def test_a_larger_budget_makes_a_finished_run_unfinished(tmp_path):
     assert len(plan.unfinished(plan.plan_runs(bench(tmp_path, episodes=16)))) == 8
 
 
+def test_a_run_goes_on_with_the_episodes_over_which_its_learning_rate_falls(tmp_path):
+    for run in plan.plan_runs(bench(tmp_path)):
+        finish(run)
+    for episodes in (4, 16):
+        with pytest.raises(ConfigError, match=f"begun for 8 .* is now to have {episodes}"):
+            plan.check_budget(plan.plan_runs(bench(tmp_path, episodes=episodes)))
+        level = bench(tmp_path, episodes=episodes, rl={"learning_rate_end": 1.0})
+        plan.check_budget(plan.plan_runs(level))
+
+
+def test_a_task_without_truth_is_refused_before_anything_is_trained(tmp_path):
+    own = {"task": "reach the goal", "views": "front=image", "max_steps": 5}
+    plan.check_truth(plan.plan_runs(bench(tmp_path, tasks=("fake_env:PointEnv",))))
+    theirs = bench(tmp_path, tasks=("test_rl_any_env:TheirEnv",), rl=own)
+    with pytest.raises(ConfigError, match="has no truth"):
+        plan.check_truth(plan.plan_runs(theirs))
+
+
+def test_a_result_that_cannot_be_kept_stops_no_other_run(tmp_path):
+    runs = plan.plan_runs(bench(tmp_path, rewards=("nano",)))
+
+    def keep(run):
+        if run.env == "fake/a":
+            raise DataError("the disk is full")
+
+    failures = pool.run_all(runs, 1, start=InstantProcess, finished=keep)
+    assert {(f.run.env, f.reason) for f in failures} == {("fake/a", "the disk is full")}
+    assert len(plan.unfinished(runs)) == 0
+
+
 def test_a_run_that_fails_stops_no_other(tmp_path):
     runs = plan.plan_runs(bench(tmp_path))
 
@@ -515,7 +545,7 @@ class FakeRay:
 
     def remote(self, **options):
         self.options.append(options)
-        return lambda work: SimpleNamespace(remote=lambda text: (work, text))
+        return lambda work: SimpleNamespace(remote=lambda *given: (work, *given))
 
     def wait(self, tasks, num_returns):
         return tasks[-num_returns:], tasks[:-num_returns]
@@ -523,7 +553,7 @@ class FakeRay:
     def get(self, task):
         if self.lost and self.lost in task[1]:
             raise RayError
-        return task[0](task[1])
+        return task[0](*task[1:])
 
     def shutdown(self):
         self.down = True
@@ -543,7 +573,8 @@ def test_over_ray_every_run_is_begun_once_and_a_lost_machine_fails_only_its_own(
     ray = FakeRay(lost="fake.b/nano/seed1")
     begun = []
 
-    def start(run):
+    def start(run, started_in):
+        assert started_in == str(Path.cwd())  # where relative names of weights start
         begun.append(run.run_dir)
         run.run_dir.mkdir(parents=True)
         return WaitedProcess(run, code=1 if run.run_dir.match("fake.a/oracle/seed0") else 0)
@@ -560,6 +591,12 @@ def test_over_ray_every_run_is_begun_once_and_a_lost_machine_fails_only_its_own(
     }  # fmt: skip
     assert (ray.n_cpus, ray.down, ray.options[0]["num_cpus"]) == (3, True, 1)
     assert len(plan.unfinished(runs)) == 2
+
+
+def test_a_machine_without_the_folder_of_the_sweep_says_so(tmp_path):
+    run = plan.plan_runs(bench(tmp_path))[0]
+    assert on_ray._work(run.model_dump_json(), str(tmp_path / "elsewhere")) == 1
+    assert "has no folder" in pool.last_words(run.run_dir, 1)
 
 
 def test_a_named_cluster_brings_its_own_cpus(tmp_path, monkeypatch):

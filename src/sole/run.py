@@ -163,8 +163,13 @@ class Run:
     @property
     def resume_step(self) -> int:
         """The step of the newest checkpoint, 0 when there is none."""
-        found = self.checkpoints()
-        return int(found[-1].name.removeprefix("step_")) if found else 0
+        return newest_step(self.folder)
+
+
+def newest_step(folder: Path) -> int:
+    """The step of a run's newest checkpoint; 0 when there is none, or no such run."""
+    found = sorted((folder / "checkpoints").glob("step_*"))
+    return int(found[-1].name.removeprefix("step_")) if found else 0
 
 
 def stored_model(folder: Path, *, file: str = "data.json", key: str = "reward_model") -> str | None:

@@ -46,7 +46,7 @@ def run_rl(argv: Sequence[str]) -> int:
     """Run what is missing, compare what is there; 1 when a run failed."""
     config = parse_config(RlBenchConfig, argv, "sole bench rl")
     # Imported only now: the comparison needs numpy and pyarrow, its plots matplotlib.
-    from sole.bench.plan import check_budget, plan_runs
+    from sole.bench.plan import check_budget, check_truth, plan_runs
     from sole.bench.raw import check_kept, results_of
     from sole.bench.weights import check_models
 
@@ -57,6 +57,8 @@ def run_rl(argv: Sequence[str]) -> int:
     failed = 0
     if config.run:
         check_budget(runs)
+        if not config.ray:  # a cluster may have what we lack
+            check_truth(runs)
         failed = _run_missing(config, runs, kept)
         check_models(runs, kept)  # the weights may have been replaced meanwhile
         kept = _read_kept(config)  # by us, and by other sweeps of this name

@@ -2,18 +2,19 @@
 
 A Ray task only starts, and waits for, the same worker process as the local pool, so a run is
 resumed, finished and locked in the same way. On a cluster the run folders must lie where every
-machine sees them under the same name.
+machine sees them under the same name, and so must the folder where the sweep is started.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from sole.bench.plan import finished_as
-from sole.bench.pool import Failure, last_words, start_worker
+from sole.bench.pool import Failure, start_worker, take_ended
 from sole.errors import ConfigError
 from sole.rl.config import RlConfig
 
@@ -41,17 +42,15 @@ def run_all_on_ray(
     ray = _start_ray(jobs)
     try:
         work = ray.remote(num_cpus=1, max_retries=0)(_work)
-        waiting = {work.remote(_everywhere(run)): run for run in runs}
+        waiting = {work.remote(_everywhere(run), str(Path.cwd())): run for run in runs}
         failures = []
         while waiting:
             (ended,), _ = ray.wait(list(waiting), num_returns=1)
             run = waiting.pop(ended)
             code = _code(ray, ended)
             advance(1)
-            if code or finished_as(run) is None:
-                failures.append(Failure(run, last_words(run.run_dir, code)))
-            else:
-                finished(run)
+            if failure := take_ended(run, code, finished):
+                failures.append(failure)
         return failures
     finally:
         ray.shutdown()
@@ -76,10 +75,19 @@ def _start_ray(jobs: int) -> Any:
     return ray
 
 
-def _work(plan: str) -> int:
-    """One run on whatever machine this is; its exit code."""
+def _work(plan: str, started_in: str) -> int:
+    """One run on whatever machine this is; its exit code.
+
+    Settings name weights, calibrations and ``package.module:function`` from where the sweep was
+    started, so the run is started there too and not where Ray was.
+    """
     run = RlConfig.model_validate_json(plan)
-    process = start_worker(run)  # ends when we do: its standard input is a pipe to us
+    if not Path(started_in).is_dir():
+        run.run_dir.mkdir(parents=True, exist_ok=True)
+        reason = f"{socket.gethostname()} has no folder {started_in}, where the sweep was started"
+        (run.run_dir / "log.txt").write_text(f"{reason}\n")
+        return 1
+    process = start_worker(run, started_in)  # ends when we do: its standard input is our pipe
     try:
         return process.wait()
     finally:

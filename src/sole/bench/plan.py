@@ -14,7 +14,9 @@ from sole.bench.config import RlBenchConfig
 from sole.errors import ConfigError, DataError
 from sole.rl.config import RlConfig
 from sole.rl.env_reward import check_settings
-from sole.run import write_atomically
+from sole.rl.envs import has_truth
+from sole.rl.tasks import make_task
+from sole.run import newest_step, write_atomically
 
 PLAN_FILE, RESULT_FILE = "plan.json", "result.json"
 #: Settings that do not change what a finished run is.
@@ -111,13 +113,39 @@ def unfinished(runs: Sequence[RlConfig]) -> list[RlConfig]:
     return [run for run in runs if finished_as(run) is None]
 
 
-def check_budget(runs: Sequence[RlConfig]) -> None:
-    """Refuse fewer minutes than a run has had: its result would pass for one of the small budget.
+def check_truth(runs: Sequence[RlConfig]) -> None:
+    """Refuse environments of one's own of which nothing true is known, before hours are spent.
 
     Raises:
-        ConfigError: If a run has had more.
+        ConfigError: If a task is one, or cannot be made.
+    """
+    for run in {run.env: run for run in runs if ":" in run.env}.values():
+        env = make_task(run.env, task=run.task, views=run.views, max_steps=run.max_steps)
+        known = has_truth(env)
+        env.close()
+        if not known:
+            raise ConfigError(
+                f"{run.env}: has no truth, so there is nothing to compare rewards by; sole rl "
+                "trains on it"
+            )
+
+
+def check_budget(runs: Sequence[RlConfig]) -> None:
+    """Refuse what would make a result pass for one of another budget.
+
+    That is fewer minutes than a run has had, and other episodes than it was begun with when its
+    learning rate falls over them: a run that was continued from 192 to 384 has had two falls.
+
+    Raises:
+        ConfigError: If a run is such a one.
     """
     for run in runs:
+        begun = _episodes_begun(run.run_dir)
+        if begun not in {None, run.episodes} and run.learning_rate_end != 1:
+            raise ConfigError(
+                f"{run.run_dir}: was begun for {begun} episodes, over which its learning rate "
+                f"falls, and is now to have {run.episodes}; give {begun} again, or another --out"
+            )
         path, most = run.run_dir / PLAN_FILE, run.max_minutes
         if most is None or not path.exists():
             continue
@@ -130,6 +158,11 @@ def check_budget(runs: Sequence[RlConfig]) -> None:
             )
 
 
+def _episodes_begun(run_dir: Path) -> int | None:
+    path = run_dir / "config.json"
+    return int(json.loads(path.read_text())["episodes"]) if path.exists() else None
+
+
 def minutes_spent(run_dir: Path) -> float:
     """Minutes of the work that a resumed run keeps: all timed parts up to its last checkpoint."""
     kept = _kept_lines(run_dir)
@@ -139,19 +172,14 @@ def minutes_spent(run_dir: Path) -> float:
 def last_evaluation(run_dir: Path) -> dict[str, Any] | None:
     """The evaluation at a run's last checkpoint, or None when there is none."""
     evals = [line for line in _kept_lines(run_dir) if line["kind"] == "eval"]
-    step = _checkpoint_step(run_dir)
+    step = newest_step(run_dir)
     return evals[-1] if evals and evals[-1]["episode"] == step else None
 
 
 def _kept_lines(run_dir: Path) -> list[dict[str, Any]]:
-    path, step = run_dir / "metrics.jsonl", _checkpoint_step(run_dir)
+    path, step = run_dir / "metrics.jsonl", newest_step(run_dir)
     if not path.exists():
         return []
     whole, _, _cut_off = path.read_text().rpartition("\n")  # a kill may cut the last line
     lines = [json.loads(line) for line in whole.splitlines() if line.strip()]
     return [line for line in lines if line["episode"] <= step]
-
-
-def _checkpoint_step(run_dir: Path) -> int:
-    found = sorted((run_dir / "checkpoints").glob("step_*"))
-    return int(found[-1].name.removeprefix("step_")) if found else 0

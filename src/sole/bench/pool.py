@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sole.bench.plan import finished_as, write_plan
+from sole.errors import SoleError
 from sole.rl.config import RlConfig
 from sole.sims.registry import SUITES
 
@@ -41,15 +42,25 @@ def not_installed(runs: Sequence[RlConfig]) -> list[Failure]:
 Start = Callable[[RlConfig], "subprocess.Popen[bytes]"]
 
 
-def start_worker(run: RlConfig) -> subprocess.Popen[bytes]:
-    """Begin or continue one run; what it says goes to log.txt in its folder."""
+def start_worker(run: RlConfig, started_in: str | None = None) -> subprocess.Popen[bytes]:
+    """Begin or continue one run; what it says goes to log.txt in its folder.
+
+    Args:
+        run: Its settings; with ``started_in``, an absolute folder.
+        started_in: Where relative names are looked up; None for where we are.
+    """
     write_plan(run)
     command = [sys.executable, "-m", "sole.bench.worker", str(run.run_dir)]
     environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
     # The worker ends when this pipe does, whatever ends us.
     with (run.run_dir / "log.txt").open("ab") as log:
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=started_in,
         )
 
 
@@ -78,16 +89,30 @@ def run_all(
             for run, process in ended:
                 _close(process)
                 advance(1)
-                if process.returncode or finished_as(run) is None:
-                    failures.append(Failure(run, last_words(run.run_dir, process.returncode)))
-                else:
-                    finished(run)
+                if failure := take_ended(run, process.returncode, finished):
+                    failures.append(failure)
     finally:
         for _, process in running:
             process.kill()
             process.wait()
             _close(process)
     return failures
+
+
+def take_ended(
+    run: RlConfig, code: int | None, finished: Callable[[RlConfig], None]
+) -> Failure | None:
+    """Tell ``finished`` of a run that has ended well, or say why it has not.
+
+    What cannot be kept is a failure of that run alone; the others go on.
+    """
+    if code or finished_as(run) is None:
+        return Failure(run, last_words(run.run_dir, code))
+    try:
+        finished(run)
+    except SoleError as error:
+        return Failure(run, str(error))
+    return None
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

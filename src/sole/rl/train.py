@@ -7,6 +7,7 @@ checkpoints lie between rounds, so a killed run that is resumed ends like one th
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,7 +36,7 @@ from sole.rl.judge import Judge, Judgement
 from sole.rl.judging import CollectedRound, InBackground, InTurn, JudgedRound
 from sole.rl.make import make_agent, make_envs, make_model
 from sole.rl.record import eval_metrics, round_attempts, round_metrics, save_rollout
-from sole.run import Run, check_model, make_folder
+from sole.run import Run, check_model, make_folder, newest_step
 from sole.sims.base import TaskEnv
 
 _EVAL_SEED, _CHOSEN_SEED = 10_000_000, 11_000_000
@@ -368,8 +369,11 @@ def check_continued(config: RlConfig) -> None:
     now = config.model_dump(mode="json")
     defaults = RlConfig(env=config.env, run_dir=config.run_dir).model_dump(mode="json")
     stored = {**defaults, **json.loads(path.read_text())}
+    # Its config.json keeps what it was begun with; a later call may have trained it for longer.
+    had = newest_step(config.run_dir)
     changed = [k for k in now if k not in _MAY_CHANGE and stored[k] != now[k]]
-    if config.episodes < stored["episodes"]:
+    if config.episodes < stored["episodes"] or whole_rounds(config) < had:
+        stored["episodes"] = max(stored["episodes"], had)
         changed.append("episodes")
     if changed:
         what = ", ".join(f"{k} (was {stored[k]!r}, now {now[k]!r})" for k in changed)
@@ -377,6 +381,16 @@ def check_continued(config: RlConfig) -> None:
             f"run {config.run_dir}: was begun with other settings: {what}; continue it with the "
             "old ones, or choose another --run-dir"
         )
+
+
+def whole_rounds(config: RlConfig) -> int:
+    """Episodes that a run of these settings plays: all environments play in every round.
+
+    Example:
+        >>> whole_rounds(RlConfig(env="fake/point", run_dir=Path("run"), episodes=10, n_envs=4))
+        12
+    """
+    return math.ceil(config.episodes / config.n_envs) * config.n_envs
 
 
 def _seeds(seed: int, first: int, count: int) -> list[int]:
