@@ -1,6 +1,7 @@
 """Tasks of the other suites: tables, splits and staged progress, without any simulator."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from sole.cli import main
 from sole.errors import ConfigError
 from sole.sims import libero_tasks, listing, maniskill_tasks, robosuite_tasks
+from sole.sims.libero import LiberoEnv
 from sole.sims.registry import make_env, split_of, task_names
-from sole.sims.suite import Moment, progress_of, truth_of
+from sole.sims.suite import Moment, progress_of, state_size, truth_of
 from sole.synth.plan import refuse_held_out
 
 TABLES = {
@@ -124,3 +126,20 @@ def test_a_sheet_of_a_suite_is_refused_where_it_cannot_be_drawn(tmp_path, capsys
     assert "not installed" in capsys.readouterr().err
     assert main(["sims", "sheet", "--suite", "worlds", "--out", str(tmp_path / "a.jpg")]) == 2
     assert "expected a .png" in capsys.readouterr().err
+
+
+def test_the_state_of_two_goals_does_not_say_which_of_them_is_met():
+    """LIBERO's truth is of the goal that is open; the agent sees the objects of both, always."""
+    env = object.__new__(LiberoEnv)
+    env._goals = [
+        SimpleNamespace(object_m=lambda: np.zeros(3), goal_m=lambda: np.ones(3)),
+        SimpleNamespace(object_m=lambda: np.full(3, 2.0), goal_m=lambda: np.full(3, 3.0)),
+    ]  # type: ignore[assignment]
+    env._previous = np.zeros(10)
+    states = []
+    for place in (0.0, 2.0):  # the first goal is open, then the second
+        env._measure = lambda place=place: moment(object_m=np.full(3, place), n_goals=2)
+        states.append(env._observation())
+    np.testing.assert_array_equal(states[0], states[1])
+    assert states[0].shape == (state_size(2),)
+    assert states[0][4:10].tolist() == [0, 0, 0, 2, 2, 2]

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 
 from sole.errors import SimError
 from sole.sims.libero_goals import Goal, make_goals
 from sole.sims.libero_tasks import PROBLEM_FILES, TASKS
 from sole.sims.robosuite import import_robosuite
 from sole.sims.robosuite_arm import CONTROL_HZ, Arm, Cameras, forget_grip, global_seed
-from sole.sims.suite import Moment, SuiteEnv
+from sole.sims.suite import Moment, SuiteEnv, state_size
 
 #: Control steps at the start of an episode in which things come to rest.
 _SETTLE_STEPS = 10
@@ -56,6 +57,8 @@ class LiberoEnv(SuiteEnv):
         )
         self._size_px = size_px
         self._env = _make_simulator(name)
+        size = state_size(len(self._env.parsed_problem["goal_state"]))
+        self.observation_space = Box(-np.inf, np.inf, (size,), np.float32)
         self._cameras: Cameras | None = None
         self._goals: list[Goal] = []
 
@@ -103,6 +106,12 @@ class LiberoEnv(SuiteEnv):
 
     def _act(self, action: np.ndarray) -> float:
         return float(self._env.step(action)[1])  # sparse: nothing but its success once more
+
+    def _objects_m(self, now: Moment) -> np.ndarray:
+        return np.concatenate([goal.object_m() for goal in self._goals])
+
+    def _goals_m(self, now: Moment) -> np.ndarray:
+        return np.concatenate([goal.goal_m() for goal in self._goals])
 
     def _measure(self) -> Moment:
         met = [bool(self._env._eval_predicate(goal.state)) for goal in self._goals]

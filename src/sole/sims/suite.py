@@ -22,7 +22,16 @@ from sole.sims.metaworld_tasks import Split
 from sole.sims.staged import ACTUATE_POINTS, NEARLY, fraction, from_start, staged_progress
 
 REACH_SLACK_M = 0.03
-STATE_SIZE = 17
+
+
+def state_size(n_goals: int) -> int:
+    """Numbers of a state: arm and objects now and one decision before, and where objects belong.
+
+    Example:
+        >>> state_size(1)
+        17
+    """
+    return 2 * (4 + 3 * n_goals) + 3 * n_goals
 
 
 @dataclass(frozen=True)
@@ -184,7 +193,7 @@ class SuiteEnv(TaskEnv):
         self.control_hz = suite_hz / action_repeat
         self._action_repeat = action_repeat
         self.action_space = Box(-1.0, 1.0, (4,), np.float32)
-        self.observation_space = Box(-np.inf, np.inf, (STATE_SIZE,), np.float32)
+        self.observation_space = Box(-np.inf, np.inf, (state_size(1),), np.float32)
         self._n_steps = 0
         self._paid = 0.0
         self._progress_at_start = 0.0
@@ -225,11 +234,20 @@ class SuiteEnv(TaskEnv):
 
     def _state(self) -> np.ndarray:
         now = self._measure()
-        return np.array([*now.tip_m, now.gripper_open, *now.object_m])
+        return np.array([*now.tip_m, now.gripper_open, *self._objects_m(now)])
 
     def _observation(self) -> np.ndarray:
-        goal = self._measure().goal_m
-        return np.concatenate([self._state(), self._previous, goal]).astype(np.float32)
+        goals = self._goals_m(self._measure())
+        return np.concatenate([self._state(), self._previous, goals]).astype(np.float32)
+
+    # What a state names must not depend on what is done already: the agent never sees a truth.
+    def _objects_m(self, now: Moment) -> np.ndarray:
+        """Where all objects of the task are, ``(3 n,)``."""
+        return now.object_m
+
+    def _goals_m(self, now: Moment) -> np.ndarray:
+        """Where each of them belongs, ``(3 n,)``."""
+        return now.goal_m
 
     def no_expert(self) -> SimError:
         """The error of a task that nobody has scripted."""
