@@ -467,3 +467,12 @@ def test_the_preset_names_training_tasks_and_valid_settings():
     made_of = parse_config(RefineConfig, [str(path)], "sole refine")
     assert {split_of(task) for task in made_of.tasks} == {"train"}
     assert (made_of.iterations, made_of.seeds, len(made_of.tasks)) == (30, 3, 3)
+
+
+def test_a_reward_model_of_whole_episodes_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    class OfWholeEpisodes(Constant):
+        needs_whole_episode = True
+
+    monkeypatch.setattr(plan, "load_reward_model", lambda *_, **__: OfWholeEpisodes(0.0))
+    with pytest.raises(ConfigError, match="gvl-causal can"):
+        plan.make_model(config(tmp_path, reward="gvl:some/model"))

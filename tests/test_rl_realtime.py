@@ -1,20 +1,26 @@
 """A robot on the wall clock: a fixed rate, judging beside it, and a stop at every end."""
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_env import LeakyEnv, PointEnv
+from test_rl_any_env import TheirEnv
 from test_rl_relabel import SecretiveEnv
 
 from sole.data.episode import StepScore
 from sole.errors import ModelError, ServerError
 from sole.rewarders.controls import Constant, Ramp
+from sole.rl.closed_loop import play
 from sole.rl.completion import CompletionGuard, look_again
 from sole.rl.judge import Judge
 from sole.rl.realtime import Pace, run_real_time
 from sole.rl.sim_robot import SimulatedRobot
+from sole.rl.wrapper import SoleRewardWrapper
 
 TASK = "move the point to the goal"
 PACE = Pace(control_hz=10.0, duration_s=1.0, judge_every=2, lost_after_s=5.0)
@@ -321,3 +327,60 @@ def test_the_second_look_sees_altered_copies_and_needs_all_of_them():
         model = Picky(doubts)
         assert look_again(model, TASK, 0.5, copies=3)(film) is expected
         assert model.n_seen == 3
+
+
+class Kept(Constant):
+    """Counts its sessions that were opened and not closed, as a server does."""
+
+    def __init__(self):
+        super().__init__(50.0)
+        self.n_open = 0
+
+    def start(self, task):
+        self.n_open += 1
+        return self
+
+    def step(self, views):
+        return StepScore(50.0, success_probability=0.0)
+
+    def close(self):
+        self.n_open -= 1
+
+
+def test_sessions_that_a_server_keeps_are_closed():
+    model = Kept()
+    clock = StepClock()
+    run_real_time(robot(clock), up, model, TASK, PACE, clock=clock)
+    settle(clock, lambda: -model.n_open, 0)
+    assert model.n_open == 0
+    play(
+        [PointEnv(), PointEnv()],
+        [0, 1],
+        lambda states: (np.zeros((2, 2)), np.zeros((2, 2))),
+        Judge(model, discount=0.9),
+    )
+    assert model.n_open == 0
+    env = SoleRewardWrapper(TheirEnv(), model, TASK, {"external": "image"})
+    for _ in range(3):
+        env.reset(seed=0)
+        env.step(np.zeros(2))
+    assert model.n_open == 1
+    env.close()
+    assert model.n_open == 0
+
+
+_STUCK = """
+import threading
+from test_rl_realtime import *
+model = Stuck()
+model.let_go.wait = lambda _: threading.Event().wait(60)
+assert run_real_time(
+    robot(time), up, model, TASK, Pace(50.0, 2.0, 1, lost_after_s=0.2)
+).end == "reward_lost"
+"""
+
+
+def test_a_reward_model_that_never_answers_does_not_keep_python_from_ending():
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", _STUCK], check=True, cwd=Path(__file__).parent)
+    assert time.monotonic() - began < 50

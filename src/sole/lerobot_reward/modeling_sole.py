@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sole.data.episode import EXTERNAL, WRIST, Episode, StepScore
 from sole.lerobot_reward.configuration_sole import SoleConfig
+from sole.rewarders.base import close_session
 
 TASK_KEY = "task"
 
@@ -39,8 +40,7 @@ class SoleRewardModel(PreTrainedRewardModel):
     def reset(self) -> None:
         """Begin new episodes: the next single frames are 0 percent."""
         for session in self._running:
-            if hasattr(session, "close"):
-                session.close()
+            close_session(session)
         self._running = []
 
     @torch.no_grad()

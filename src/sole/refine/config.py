@@ -19,7 +19,7 @@ class RefineConfig(Config):
     out: Path
     """Where runs and the result go; a finished run is not repeated, a broken one goes on."""
     reward: str = "nano"
-    """Any reward model that `sole rl --reward` takes; oracle is the ceiling. env is
+    """Any reward model that can judge a running episode; oracle is the ceiling. env is
     the simulator's own dense reward, paid as it is, whatever the form; no episode ends early."""
     seeds: int = Field(default=1, gt=0)
     """Seeds of each task."""

@@ -43,8 +43,8 @@ def make_model(config: RefineConfig) -> RewardModel:
     """What judges; for ``env`` nobody does.
 
     Raises:
-        ConfigError: If there is no such model; for ``env`` if a task pays nothing, or a setting
-            needs a judge.
+        ConfigError: If there is no such model, or it cannot judge running episodes; for ``env`` if
+            a task pays nothing, or a setting needs a judge.
     """
     if config.reward == ENV:
         for task in config.tasks:
@@ -52,12 +52,18 @@ def make_model(config: RefineConfig) -> RewardModel:
         if config.calibration or config.caution:
             raise ConfigError("reward env: judges nothing; leave calibration and caution out")
         return EnvReward()
-    return load_reward_model(
+    model = load_reward_model(
         config.reward,
         think="always" if config.think else "fast",
         from_zero_weight=config.from_zero_weight,
         calibration=config.calibration,
     )
+    if getattr(model, "needs_whole_episode", False):
+        raise ConfigError(
+            f"reward {config.reward}: looks at whole episodes, and here they are judged while they "
+            "run; gvl-causal can do that"
+        )
+    return model
 
 
 def refined_in_turn(

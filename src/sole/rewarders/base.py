@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from sole.data.costs import CostCounters
 from sole.data.episode import Episode, EpisodeScore, StepScore
+from sole.errors import ServerError
 
-__all__ = ["CostCounters", "RewardModel", "Session", "StepsTogether", "check_sessions"]
+__all__ = [
+    "CostCounters",
+    "RewardModel",
+    "Session",
+    "StepsTogether",
+    "check_sessions",
+    "close_session",
+]
 
 
 class Session(Protocol):
@@ -19,6 +28,25 @@ class Session(Protocol):
     def step(self, views: Mapping[str, np.ndarray]) -> StepScore:
         """Score the next frame (views uint8 RGB ``(H, W, 3)``); the first one is 0 percent."""
         ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A session that somebody else keeps, a server say, until it is told to forget it."""
+
+    def close(self) -> None:
+        """Forget it."""
+        ...
+
+
+def close_session(session: Session) -> None:
+    """End a session; one of this process needs no word.
+
+    A server that cannot be reached forgets it by itself after a while, so that is no error.
+    """
+    if isinstance(session, Closes):
+        with suppress(ServerError):
+            session.close()
 
 
 @runtime_checkable

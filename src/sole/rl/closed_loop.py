@@ -10,7 +10,7 @@ import numpy as np
 
 from sole.data.episode import EpisodeScore, StepScore
 from sole.protocol.chain import scored_frames
-from sole.rewarders.base import RewardModel, Session, StepsTogether
+from sole.rewarders.base import RewardModel, Session, StepsTogether, close_session
 from sole.rl.completion import CompletionGuard
 from sole.rl.env_reward import NOT_JUDGED
 from sole.rl.envs import has_truth, read_own_reward
@@ -131,6 +131,8 @@ class _Loop:
         for t in range(1, self.envs[0].max_steps + 1):
             self._act()
             self._look(t)
+        for session in self.sessions:
+            close_session(session)
         return self.episodes
 
     @property

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import Literal, Protocol
 
 import numpy as np
 
 from sole.data.episode import EpisodeScore, StepScore
 from sole.errors import ModelError, ServerError
-from sole.rewarders.base import RewardModel
+from sole.rewarders.base import RewardModel, close_session
 from sole.rl.completion import CompletionGuard
 from sole.rl.judge import Judge, Judgement
 
@@ -166,13 +166,17 @@ class _Judged:
 
 
 class _Background:
-    """At most one moment is judged at a time, in order, in a thread."""
+    """At most one moment is judged at a time, in order, in a thread.
+
+    Nothing waits for that thread, not even the end of Python (as it would for that of a
+    ThreadPoolExecutor): a lost server may never answer.
+    """
 
     def __init__(self, model: RewardModel, task: str, guard: CompletionGuard | None, clock: Clock):
         self._session = model.start(task)
         self._guard, self._clock = guard, clock
-        self._thread = ThreadPoolExecutor(1, "judging")
-        self._running: Future[_Judged] | None = None
+        self._thread = ThreadPool(1)
+        self._running: AsyncResult[_Judged] | None = None
         self._since = 0.0
 
     @property
@@ -182,22 +186,23 @@ class _Background:
     def offer(self, tick: int, views: Views) -> None:
         """Begin to judge a moment; only when not busy."""
         self._since = self._clock.monotonic()
-        self._running = self._thread.submit(self._judge, tick, views)
+        self._running = self._thread.apply_async(self._judge, (tick, views))
 
     def take(self) -> _Judged | None:
         """The judgement that has become ready, if any; raises what the model raised."""
-        if self._running is None or not self._running.done():
+        if self._running is None or not self._running.ready():
             return None
         ready, self._running = self._running, None
-        return ready.result()
+        return ready.get()
 
     def waits_s(self) -> float:
         """How long the running judgement has taken so far."""
         return self._clock.monotonic() - self._since if self.busy else 0.0
 
     def close(self) -> None:
-        """Do not wait: a lost server may never answer."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let whoever keeps the session forget it, once it answers; returns at once."""
+        self._thread.apply_async(close_session, (self._session,))
+        self._thread.close()
 
     def _judge(self, tick: int, views: Mapping[str, np.ndarray]) -> _Judged:
         began = self._clock.monotonic()

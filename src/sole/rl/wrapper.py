@@ -10,7 +10,7 @@ import numpy as np
 
 from sole.data.episode import Episode
 from sole.errors import ModelError
-from sole.rewarders.base import RewardModel, Session
+from sole.rewarders.base import RewardModel, Session, close_session
 from sole.rl.views import take_views
 
 _DEFAULT_FPS = 10.0
@@ -59,15 +59,16 @@ class SoleRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._sources, self._when, self._failure = dict(views), when, failure
         self.own_info: dict[str, Any] = {}
         self.n_failures = 0
+        self._session: Session | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode, which is judged from here."""
+        self._end_session()
         observation, self.own_info = self.env.reset(seed=seed, options=options)
         self._progress = 0.0
         self._frames = [take_views(self.env, observation, self._sources)]
-        self._session: Session | None = None
         if self._when == "step":
             self._session = self.model.start(self.task)
             self._session.step(self._frames[0])
@@ -88,6 +89,16 @@ class SoleRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._judge_whole()
         reward = (self._progress - before) / 100
         return observation, reward, terminated, truncated, {"judged_progress": self._progress}
+
+    def close(self) -> None:
+        """Close the environment; a server forgets the episode."""
+        self._end_session()
+        super().close()
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            close_session(self._session)
+            self._session = None
 
     def _judge_whole(self) -> None:
         names = self._frames[0]
