@@ -32,6 +32,7 @@ from sole.train.examples import (
     augment,
     number_label,
 )
+from sole.train.instructions import Instructions
 from sole.train.rlvr import RlvrConfig
 from sole.train.run_dir import check_run_dir
 from sole.train.sft import SftConfig, _chances, batch_loss, make_model, train
@@ -335,6 +336,20 @@ def test_a_mismatched_instruction_is_worth_nothing_and_said_to_be_another_task()
     zero = (batch.number_labels.argmax(-1) == 100).tolist()
     assert sum(told) > len(told) / 2  # the rest drew an episode of their own kind
     assert all(z for z, t in zip(zero, told, strict=True) if t)
+
+
+def test_a_sentence_of_ones_own_task_is_no_mismatch_whatever_task_it_was_drawn_from():
+    said = [
+        ("handle-press", "press the handle down"),
+        ("handle-press", "lower the red handle"),
+        ("handle-press-side", "press the blue handle down on the left"),
+        ("handle-press-side", "press the side handle"),
+    ]
+    plain = next(iter(prepare([make_example_episode(8, 96)])))
+    made = [replace(plain, kind=f"worlds/{kind}", task=task) for kind, task in said]
+    drawn, rng = Instructions(made, 1.0), np.random.default_rng(0)
+    shown = {drawn.draw(one, rng) for one in made[:2] for _ in range(200)}
+    assert shown == {(made[0].task, False), (made[1].task, False), (made[3].task, True)}
 
 
 def test_single_view_examples_show_one_row():
