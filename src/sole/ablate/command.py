@@ -12,7 +12,7 @@ from sole.ablate.config import AblateConfig, AblationConfig
 from sole.config import load_preset, parse_config
 from sole.console import stderr, stdout
 from sole.errors import ConfigError
-from sole.evals.figures import Figure, fill_quotes, load_figures, record_figures
+from sole.evals.figures import Figure, by_name, fill_quotes, record_figures
 from sole.run import write_atomically
 
 #: Figure, its unit, and its column.
@@ -42,8 +42,7 @@ def main(argv: Sequence[str]) -> int:
     if config.figures:
         record_figures(config.figures, figures, " ".join(["sole ablate", *argv]))
     if config.page:
-        known = load_figures(config.figures) if config.figures else {}
-        write_atomically(config.page, page(config, ablations, known))
+        write_atomically(config.page, page(config, ablations, by_name(figures)))
     return 0
 
 
