@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sole.ablate.command import load_ablations, main, page
+from sole.ablate.command import QUESTION_SHARE, load_ablations, main, page
 from sole.ablate.config import AblateConfig, AblationConfig
 from sole.ablate.train import chosen
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
 from sole.errors import ConfigError, SoleError
 from sole.evals.figures import check_quotes
+from sole.train.sft import SftConfig
 
 PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("ablation-*.toml"))
 ROWS = [
@@ -261,6 +262,18 @@ def test_a_place_that_cannot_be_written_to_is_named_before_the_first_training(tr
     with pytest.raises(ConfigError, match=r"file.*cannot be made"):
         main(["one.toml", flag, where])
     assert trainings == []
+
+
+def test_the_page_says_which_rows_have_other_steps_and_what_the_shipped_model_had_not():
+    ablations = load_ablations(PRESETS)
+    text = page(AblateConfig(presets=tuple(PRESETS)), ablations, {})
+    odd = [one for one in ablations if (one.sft_steps, one.rlvr_steps) != (250, 20)]
+    assert [one.name for one in odd] == ["no_rlvr"]
+    assert "Rows have 250 supervised steps and then 20 by verifiable rewards." in text
+    assert f'"{odd[0].about}" has 360 and 0.' in text
+    assert "the same in every row" not in text
+    assert SftConfig.model_fields["question_share"].default == QUESTION_SHARE
+    assert f"`question_share` {QUESTION_SHARE}" in text
 
 
 @pytest.mark.slow
