@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from sole.config import parse_config
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
 from sole.errors import ConfigError, DataError
@@ -32,10 +33,12 @@ from sole.train.examples import (
     augment,
     number_label,
 )
+from sole.train.fit import RewindConfig
 from sole.train.instructions import Instructions
 from sole.train.rlvr import RlvrConfig
 from sole.train.run_dir import check_run_dir
 from sole.train.sft import SftConfig, _chances, batch_loss, make_model, train
+from sole.train.vlm_config import VlmSftConfig
 
 TOKENIZER = train_tokenizer(["Task: push the puck to the goal."] * 3, 600)
 
@@ -282,6 +285,15 @@ def test_a_file_where_a_folder_is_to_come_is_refused_before_the_data_are_read(
     flags += ["--held-aside", "0"] if verb is rlvr else []
     with pytest.raises(ConfigError, match=said):
         verb.main(flags)
+
+
+@pytest.mark.parametrize("kind", [SftConfig, RlvrConfig, RewindConfig, VlmSftConfig])
+def test_a_seed_that_numpy_does_not_take_is_refused(kind, capsys):
+    place = "--out=out" if kind is RewindConfig else "--run-dir=run"
+    model = ["--model=m"] if kind is VlmSftConfig else []
+    with pytest.raises(SystemExit, match="2"):
+        parse_config(kind, ["--data=data", place, *model, "--seed=-1"], "sole")
+    assert "seed" in capsys.readouterr().err
 
 
 def test_a_held_out_task_is_not_trained_on_and_no_run_is_begun(tmp_path):

@@ -36,7 +36,7 @@ class PhrasesConfig(Config):
     """Data sets it was trained on."""
     episodes: int = Field(96, gt=0)
     """Episodes of them, drawn evenly."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Which ones."""
     threads: int = Field(1, gt=0)
     """CPU threads."""

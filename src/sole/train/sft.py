@@ -88,7 +88,7 @@ class SftConfig(Config):
     """Layers of the decoder."""
     pretrained_encoder: bool = True
     """Start the encoder from ImageNet weights (needs the `train` extra)."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seeds initial weights and the order of the data."""
     threads: int = Field(2, gt=0)
     """CPU threads."""

@@ -62,7 +62,7 @@ class VlmConfig(Config):
     """Share whose stated progress is any number."""
     device: Literal["auto", "cpu"] = "auto"
     """cpu keeps a GPU out of it."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seeds the examples, the adapters and the replies."""
     export: Path | None = None
     """Where the finished model goes; default: RUN_DIR/model."""
