@@ -1,5 +1,6 @@
 """Supervised training: examples, and kill-and-resume equality at tiny size."""
 
+import hashlib
 import json
 import os
 import signal
@@ -23,7 +24,8 @@ from sole.errors import ConfigError, DataError
 from sole.models.nano.reader import WEIGHTS, NanoReader
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.protocol.prompt import parse_reply
-from sole.train import rlvr, sft
+from sole.run import Run, write_atomically
+from sole.train import rlvr, rlvr_nano, sft, vlm_grpo, vlm_sft
 from sole.train.episodes import keep_on_disk, prepare
 from sole.train.examples import (
     ExampleSampler,
@@ -36,9 +38,9 @@ from sole.train.examples import (
 from sole.train.fit import RewindConfig
 from sole.train.instructions import Instructions
 from sole.train.rlvr import RlvrConfig
-from sole.train.run_dir import check_run_dir
+from sole.train.run_dir import about_data, check_run_dir, check_same_data
 from sole.train.sft import SftConfig, _chances, batch_loss, make_model, train
-from sole.train.vlm_config import VlmSftConfig
+from sole.train.vlm_config import VlmRlvrConfig, VlmSftConfig
 
 TOKENIZER = train_tokenizer(["Task: push the puck to the goal."] * 3, 600)
 
@@ -330,6 +332,42 @@ def test_a_run_from_before_there_were_questions_is_not_continued_with_some(tmp_p
     with pytest.raises(ConfigError, match="another question_share"):
         check_run_dir(tmp_path, config, "sole sft", ())
     check_run_dir(tmp_path, config.model_copy(update={"question_share": 0.0}), "sole sft", ())
+
+
+@pytest.mark.parametrize("verb", [sft, rlvr_nano, vlm_sft, vlm_grpo])
+def test_a_run_does_not_go_on_with_a_data_set_that_was_made_again(tmp_path, verb):
+    data, run = write_episodes(tmp_path / "data"), tmp_path / "run"
+    kind = {sft: SftConfig, rlvr_nano: RlvrConfig, vlm_sft: VlmSftConfig, vlm_grpo: VlmRlvrConfig}
+    named = {"model": "org/name"} if verb in (vlm_sft, vlm_grpo) else {}
+    config = kind[verb](data=(data,), run_dir=run, **named)
+    about = about_data(config.data)
+    assert about["folders"] == [str(data)]
+    sha256 = hashlib.sha256((WEIGHTS / "model.safetensors").read_bytes()).hexdigest()
+    Run(run, config, {**about, "init_sha256": sha256})
+    with EpisodeWriter(data, fps=10, resume=True) as writer:
+        writer.add(replace(make_example_episode(6, 96, seed=9), env_name="worlds/drawer-open"))
+    with pytest.raises(ConfigError, match=r"data holds other episodes than those that the run"):
+        verb.train(config)
+    (run / "data.json").write_text(json.dumps({"init_sha256": sha256}))  # of before there were any
+    check_same_data(run, config.data)
+
+
+def test_a_run_that_was_killed_before_its_settings_were_written_can_be_begun_again(
+    tmp_path, monkeypatch
+):
+    config = SftConfig(data=(), run_dir=tmp_path / "run")
+    for last in ("data.json", "config.json"):
+
+        def killed(path, text, last=last):
+            path.with_name(f".{path.name}.tmp").write_text(text)
+            if path.name == last:
+                raise KeyboardInterrupt
+            write_atomically(path, text)
+
+        monkeypatch.setattr("sole.run.write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Run(config.run_dir, config, {})
+        check_run_dir(config.run_dir, config, "sole sft", ())
 
 
 def _losses(folder: Path) -> list:

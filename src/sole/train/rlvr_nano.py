@@ -38,7 +38,13 @@ from sole.train.rlvr_step import (
     grpo_loss,
     trained_parameters,
 )
-from sole.train.run_dir import make_run_dir, nano_folder, refuse_held_out_data
+from sole.train.run_dir import (
+    about_data,
+    check_same_data,
+    make_run_dir,
+    nano_folder,
+    refuse_held_out_data,
+)
 from sole.train.sft import (
     batch_loss,
     export,
@@ -247,6 +253,7 @@ def train(
     check_run_dir(config)
     _check_same_init(config, folder)
     refuse_held_out_data(config.data)
+    check_same_data(config.run_dir, config.data)
     if episodes is None:
         check_held_aside(config, sum(open_dataset(folder).n_episodes for folder in config.data))
     make_run_dir(config.run_dir, config.export)
@@ -323,7 +330,7 @@ def _set_aside(
 
 def _manifest(config: RlvrConfig, folder: Path, trainer: Trainer) -> dict[str, Any]:
     return {
-        "folders": [str(path) for path in config.data],
+        **about_data(config.data),
         "n": trainer.n_trained,
         "n_held_aside": trainer.n_held_aside,
         "init": str(folder),

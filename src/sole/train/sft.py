@@ -36,7 +36,14 @@ from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
 from sole.train.examples import Batch, ExampleSampler, ExampleSettings, ask_about
 from sole.train.memory import keep_freed_memory
 from sole.train.muon import MuonWithAdamW
-from sole.train.run_dir import check_run_dir, make_run_dir, nano_folder, refuse_held_out_data
+from sole.train.run_dir import (
+    about_data,
+    check_run_dir,
+    check_same_data,
+    make_run_dir,
+    nano_folder,
+    refuse_held_out_data,
+)
 from sole.train.vlm_config import NANO_NAME, asked_model
 from sole.train.vlm_examples import shares
 
@@ -137,12 +144,11 @@ def train(
     begun = nano_folder(str(config.init)) if config.init else None
     check_run_dir(config.run_dir, config, "sole sft", _FREE)
     refuse_held_out_data(config.data)
+    check_same_data(config.run_dir, config.data)
     chances = None if episodes else _chances(config)
     make_run_dir(config.run_dir, config.export)
     episodes = episodes or load_episodes(config.data, config.run_dir)
-    run = Run(
-        config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)}
-    )
+    run = Run(config.run_dir, config, {**about_data(config.data), "n": len(episodes)})
     tokenizer = _tokenizer(config, run, episodes, begun)
     model = load_model(config, begun) if begun else make_model(config, len(tokenizer), tokenizer)
     optimizer = _optimizer(config, model)
