@@ -409,6 +409,30 @@ def test_single_view_examples_show_one_row():
     assert (rows.any(-1).sum(-1) == 1).all()
 
 
+@pytest.mark.parametrize("view", ["external", "wrist"])
+def test_a_view_that_an_episode_has_not_is_never_shown(view):
+    whole = make_example_episode(8, 96)
+    episodes = list(prepare([replace(whole, views={view: whole.views[view]})]))
+    settings = ExampleSettings(
+        episodes_per_batch=2, think_share=0.5, question_share=0.3, single_view_share=0.5
+    )
+    made = ExampleSampler(episodes, TOKENIZER, settings, seed=1, n_image_tokens=18)
+    index = np.concatenate([made.batch(step).tile_index for step in range(12)])
+    there, absent = (index[:, :3], index[:, 3:])[:: 1 if view == "external" else -1]
+    assert (there[:, [0, 2]] >= 0).all()
+    assert (absent == -1).all()
+
+
+def test_batches_of_two_views_are_what_they_were_before_episodes_knew_their_views():
+    made = sampler(think_share=0.0, single_view_share=0.5)
+    told = hashlib.sha256()
+    for step in range(6):
+        tiles, examples = made.draw(step)
+        told.update(tiles.tobytes())
+        told.update(str([example.tile_index for example in examples]).encode())
+    assert told.hexdigest()[:16] == "12f09e4317f922f2"
+
+
 def test_moments_can_be_drawn_around_a_loss_of_progress():
     progress = np.zeros(40)
     progress[30:] = -20.0

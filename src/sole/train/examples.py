@@ -143,7 +143,7 @@ class ExampleSampler:
             if questions:
                 return self._asked(episode, questions, rng, offset)
         task, mismatched = self._instructions.draw(episode, rng)
-        rows = _shown_rows(self._settings, rng)
+        rows = _shown_rows(episode, self._settings, rng)
         moments = _chain(episode.true_progress, self._settings, rng)
         frames = [0, *moments]
         pictures = augment(episode.tiles[frames], rng, self._settings.max_shift_px)
@@ -165,7 +165,7 @@ class ExampleSampler:
         offset: int,
     ) -> tuple[np.ndarray, list[Example]]:
         """Two pictures a question, where the first and the current one always stand."""
-        rows = _shown_rows(self._settings, rng)
+        rows = _shown_rows(episode, self._settings, rng)
         frames = [t for question in questions for t in question.frames]
         pictures = augment(episode.tiles[frames], rng, self._settings.max_shift_px)
         examples = []
@@ -320,12 +320,14 @@ def number_label(progress: float, sigma: float) -> np.ndarray:
     return _label(round(float(progress) * 10), sigma)
 
 
-def _shown_rows(settings: ExampleSettings, rng: np.random.Generator) -> tuple[bool, bool]:
-    """Which views are shown: people often have one camera."""
+def _shown_rows(
+    episode: TrainingEpisode, settings: ExampleSettings, rng: np.random.Generator
+) -> tuple[bool, bool]:
+    """Which views are shown: people often have one camera, and some episodes have one view."""
     if rng.random() >= settings.single_view_share:
-        return True, True
+        return episode.seen
     external = bool(rng.random() < 0.75)
-    return external, not external
+    return (external, not external) if all(episode.seen) else episode.seen
 
 
 def _without_previous(index: Sequence[int]) -> list[int]:
