@@ -1,4 +1,4 @@
-"""Teach a nano checkpoint its own phrases: ``python -m sole.train.phrases MODEL --data DATASET``.
+"""Teach nano its own phrases: ``python -m sole.train.phrases --model MODEL --data DATASET``.
 
 The model thinks through episodes it was trained on; what usually follows what is written beside its
 weights, and replies take a third of the passes from then on. The words stay the same: a phrase is
