@@ -377,6 +377,7 @@ def restore_checkpoint(run: Run, model: nn.Module, optimizer: Trainer) -> int:
 def export(model: SoleNanoForConditionalGeneration, tokenizer, folder: Path) -> None:  # noqa: ANN001
     """Write the model in half precision with its tokenizer, as `from_pretrained` reads it."""
     folder.mkdir(parents=True, exist_ok=True)
+    model.config.readout_temperature = 1.0  # one that was fitted is of the weights before these
     trained = model.state_dict()
     half = {name: tensor.to(torch.float16) for name, tensor in trained.items()}
     model.save_pretrained(folder, state_dict=half)
