@@ -31,6 +31,7 @@ from sole.train.examples import (
     ExampleSampler,
     ExampleSettings,
     _chain,
+    _stated,
     ask_about,
     augment,
     number_label,
@@ -431,6 +432,17 @@ def test_batches_of_two_views_are_what_they_were_before_episodes_knew_their_view
         told.update(tiles.tobytes())
         told.update(str([example.tile_index for example in examples]).encode())
     assert told.hexdigest()[:16] == "12f09e4317f922f2"
+
+
+def test_the_shares_of_what_is_stated_are_of_what_the_ones_before_left():
+    settings = ExampleSettings(unstated_share=0.5, wild_share=0.4, perturbed_share=0.25)
+    rng = np.random.default_rng(0)
+    drawn = [_stated(90.0, settings, rng) for _ in range(8000)]
+    assert np.mean([one is None for one in drawn]) == pytest.approx(0.5, abs=0.03)
+    wild = np.mean([one is not None and one < 75 for one in drawn])
+    assert wild == pytest.approx(0.5 * 0.4 * 115 / 141, abs=0.03)  # the others fell on 75 and more
+    right = np.mean([one == 90 for one in drawn])
+    assert right == pytest.approx(0.5 * 0.6 * 0.75, abs=0.03)
 
 
 def test_moments_can_be_drawn_around_a_loss_of_progress():

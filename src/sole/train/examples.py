@@ -31,16 +31,19 @@ MISMATCH_REASONING = "this is another task. nothing done here helps it. nothing 
 
 @dataclass(frozen=True)
 class ExampleSettings:
-    """How moments are drawn; shares are probabilities.
+    """How moments are drawn; shares are probabilities, some of them among what others left.
 
     Attributes:
         episodes_per_batch: Episodes in one batch; each gives ``moments_per_episode`` examples.
         moments_per_episode: Moments drawn from one episode, a chain in time.
         max_gap: Largest number of frames between the previous and the current one.
         from_zero_share: Share without a previous frame and without a stated progress.
-        unstated_share: Share with a previous frame whose progress is not stated.
-        perturbed_share: Share whose stated progress is wrong by up to ``perturbation`` points.
-        wild_share: Share whose stated progress is any number: nothing may be anchored on it.
+        unstated_share: Of those with a previous frame, the share whose progress is not stated.
+        perturbed_share: Of those that state it and are not wild, the share where it is wrong by up
+            to ``perturbation`` points.
+        perturbation: Points.
+        wild_share: Of those that state it, the share where it is any number: nothing may be
+            anchored on it.
         think_share: Share of batches with reasoning; the others have an empty one.
         mismatch_share: Share of episodes shown under another task's instruction (progress 0); half
             of them under that of a task with the same kind of object where there is one. Those that
