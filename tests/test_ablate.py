@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sole.ablate.command import load_ablations, main, page
+from sole.ablate.command import QUESTION_SHARE, load_ablations, main, page
 from sole.ablate.config import AblateConfig, AblationConfig
 from sole.ablate.train import chosen
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
 from sole.errors import ConfigError, SoleError
 from sole.evals.figures import check_quotes
+from sole.train.sft import SftConfig
 
 PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("ablation-*.toml"))
 ROWS = [
@@ -144,7 +145,7 @@ def trainings(tmp_path, monkeypatch):
     trained = []
 
     def train(config, ablation, seed, folder):
-        folder.mkdir(parents=True)
+        assert folder.is_dir()
         trained.append((ablation.name, seed))
         return folder
 
@@ -206,18 +207,73 @@ def test_kept_results_of_other_data_are_refused_and_a_newer_setting_had_its_defa
     shutil.rmtree("runs")
     assert main(["one.toml", *flags]) == 0
     assert trainings == [("one", 0)]
-    with EpisodeWriter(Path("data"), fps=10, resume=True) as writer:
-        episode = make_example_episode(6, 96, seed=3)
-        writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+    grown(Path("data"))
     with pytest.raises(ConfigError, match=r"kept\.json: one/seed0 was trained on other data"):
         main(["two.toml", *flags])
 
 
-def test_where_results_cannot_be_kept_is_said_before_the_first_training(trainings):
+def grown(folder: Path) -> None:
+    with EpisodeWriter(folder, fps=10, resume=True) as writer:
+        episode = make_example_episode(6, 96, seed=3)
+        writer.add(replace(episode, suite="worlds", env_name="worlds/drawer-open"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda: Path("one.toml").write_text(Path("one.toml").read_text() + "sft_steps = 3\n"),
+         "begun with other settings"),
+        (lambda: grown(Path("data")), "begun with other data in data"),
+    ],
+)  # fmt: skip
+def test_a_killed_training_is_not_continued_with_other_settings_or_data(
+    trainings, monkeypatch, change, said
+):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sole.ablate.train._quality", killed)
+        with pytest.raises(KeyboardInterrupt):
+            main(["one.toml", "--seeds", "1"])
+    assert trainings == [("one", 0)]
+    before = Path("one.toml").read_text()
+    change()
+    with pytest.raises(ConfigError, match=said):
+        main(["two.toml", "one.toml", "--seeds", "1"])  # said before the other one is trained
+    assert trainings == [("one", 0)]
+    if Path("one.toml").read_text() != before:
+        Path("one.toml").write_text(before)
+        assert main(["one.toml", "--seeds", "1"]) == 0
+        assert trainings == [("one", 0)] * 2
+
+
+def test_a_page_without_a_file_of_figures_has_the_numbers_too(trainings):
+    assert main(["one.toml", "--seeds", "1", "--page", "new/page.md"]) == 0
+    text = Path("new/page.md").read_text()
+    assert ">0.10<" in text
+    assert "?" not in text
+
+
+@pytest.mark.parametrize("flag", ["--raw", "--figures", "--page", "--out"])
+def test_a_place_that_cannot_be_written_to_is_named_before_the_first_training(trainings, flag):
     Path("file").write_text("")
-    with pytest.raises(SoleError, match="cannot be made"):
-        main(["one.toml", "--raw", "file/kept.json"])
+    where = "file" if flag == "--out" else "file/it"
+    with pytest.raises(ConfigError, match=r"file.*cannot be made"):
+        main(["one.toml", flag, where])
     assert trainings == []
+
+
+def test_the_page_says_which_rows_have_other_steps_and_what_the_shipped_model_had_not():
+    ablations = load_ablations(PRESETS)
+    text = page(AblateConfig(presets=tuple(PRESETS)), ablations, {})
+    odd = [one for one in ablations if (one.sft_steps, one.rlvr_steps) != (250, 20)]
+    assert [one.name for one in odd] == ["no_rlvr"]
+    assert "Rows have 250 supervised steps and then 20 by verifiable rewards." in text
+    assert f'"{odd[0].about}" has 360 and 0.' in text
+    assert "the same in every row" not in text
+    assert SftConfig.model_fields["question_share"].default == QUESTION_SHARE
+    assert f"`question_share` {QUESTION_SHARE}" in text
 
 
 @pytest.mark.slow

@@ -186,6 +186,21 @@ def test_a_folder_that_holds_something_else_or_another_run_is_left_alone(tmp_pat
     assert cli.main(["fit", "everything"]) == 2
 
 
+@pytest.mark.parametrize("below", [".", "more", "run"])
+def test_a_file_where_a_folder_is_to_come_is_named_before_a_picture_is_read(
+    tmp_path, monkeypatch, capsys, below
+):
+    def never(*_):
+        raise AssertionError("the data were read")
+
+    monkeypatch.setattr(fit_loop, "read_all", never)
+    file = tmp_path / ("run" if below == "run" else "file")
+    file.write_text("")
+    out = tmp_path if below == "run" else file / below
+    assert cli.main(["fit", "rewind", "--data", "data", "--out", str(out)]) == 2
+    assert f"{file} is no folder" in capsys.readouterr().err.replace("\n", " ")
+
+
 def tiny(folder, out, kind="rewind", **changes):
     make = {"rewind": RewindConfig, "classifier": ClassifierConfig}[kind]
     settings = {

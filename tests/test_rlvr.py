@@ -27,7 +27,7 @@ from sole.models.nano.reader import NanoReader
 from sole.train.episodes import prepare
 from sole.train.examples import ExampleSampler, ExampleSettings
 from sole.train.rlvr import RlvrConfig, check_run_dir, main
-from sole.train.rlvr_nano import Trainer, train
+from sole.train.rlvr_nano import Trainer, supervised_settings, train
 from sole.train.rlvr_step import (
     FAST,
     THINK,
@@ -39,6 +39,7 @@ from sole.train.rlvr_step import (
     grpo_loss,
 )
 from sole.train.run_dir import nano_folder
+from sole.train.sft import SftConfig
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +207,27 @@ def test_the_supervised_loss_can_be_trained_beside_the_rewards(folder, tmp_path)
     )  # fmt: skip
     values = Trainer(config, folder, list(prepare(toy_episodes()))).step(0)[0]
     assert values["sft_number_loss"] > 0
+
+
+def test_every_update_takes_supervised_examples_of_its_own(folder, tmp_path, monkeypatch):
+    config = RlvrConfig(
+        data=(), run_dir=tmp_path, init=str(folder), steps=5, held_aside=0, prompts_per_step=2,
+        modes=("fast",), fast_group_size=2, updates_per_step=2, sft_weight=1.0, bf16=False,
+    )  # fmt: skip
+    trainer = Trainer(config, folder, list(prepare(toy_episodes())))
+    drawn, batch = [], trainer._supervised.batch
+    monkeypatch.setattr(trainer._supervised, "batch", lambda k: drawn.append(k) or batch(k))
+    trainer.step(0)
+    trainer.step(1)
+    assert drawn == [0, 1, 2, 3]
+
+
+def test_supervised_examples_beside_the_rewards_are_drawn_as_sole_sft_draws_them(tmp_path):
+    config, usual = RlvrConfig(data=(), run_dir=tmp_path), SftConfig(data=(), run_dir=tmp_path)
+    settings = supervised_settings(config, {})
+    assert settings.think_share == usual.think_share
+    assert settings.question_share == usual.question_share > 0
+    assert supervised_settings(config, {"question_share": 0.0}).question_share == 0.0
 
 
 @pytest.mark.slow

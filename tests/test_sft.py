@@ -1,5 +1,6 @@
 """Supervised training: examples, and kill-and-resume equality at tiny size."""
 
+import hashlib
 import json
 import os
 import signal
@@ -16,25 +17,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from sole.config import parse_config
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
 from sole.errors import ConfigError, DataError
 from sole.models.nano.reader import WEIGHTS, NanoReader
 from sole.models.nano.tokenizer import train_tokenizer
 from sole.protocol.prompt import parse_reply
-from sole.train import rlvr, sft
+from sole.run import Run, write_atomically
+from sole.train import rlvr, rlvr_nano, sft, vlm_grpo, vlm_sft
 from sole.train.episodes import keep_on_disk, prepare
 from sole.train.examples import (
     ExampleSampler,
     ExampleSettings,
     _chain,
+    _stated,
     ask_about,
     augment,
     number_label,
 )
+from sole.train.fit import RewindConfig
+from sole.train.instructions import Instructions
 from sole.train.rlvr import RlvrConfig
-from sole.train.run_dir import check_run_dir
+from sole.train.run_dir import about_data, check_run_dir, check_same_data
 from sole.train.sft import SftConfig, _chances, batch_loss, make_model, train
+from sole.train.vlm_config import VlmRlvrConfig, VlmSftConfig
 
 TOKENIZER = train_tokenizer(["Task: push the puck to the goal."] * 3, 600)
 
@@ -283,6 +290,15 @@ def test_a_file_where_a_folder_is_to_come_is_refused_before_the_data_are_read(
         verb.main(flags)
 
 
+@pytest.mark.parametrize("kind", [SftConfig, RlvrConfig, RewindConfig, VlmSftConfig])
+def test_a_seed_that_numpy_does_not_take_is_refused(kind, capsys):
+    place = "--out=out" if kind is RewindConfig else "--run-dir=run"
+    model = ["--model=m"] if kind is VlmSftConfig else []
+    with pytest.raises(SystemExit, match="2"):
+        parse_config(kind, ["--data=data", place, *model, "--seed=-1"], "sole")
+    assert "seed" in capsys.readouterr().err
+
+
 def test_a_held_out_task_is_not_trained_on_and_no_run_is_begun(tmp_path):
     data = write_episodes(tmp_path / "data", "metaworld/drawer-close")
     with pytest.raises(ConfigError, match=r"held out.*drawer-close"):
@@ -319,6 +335,42 @@ def test_a_run_from_before_there_were_questions_is_not_continued_with_some(tmp_p
     check_run_dir(tmp_path, config.model_copy(update={"question_share": 0.0}), "sole sft", ())
 
 
+@pytest.mark.parametrize("verb", [sft, rlvr_nano, vlm_sft, vlm_grpo])
+def test_a_run_does_not_go_on_with_a_data_set_that_was_made_again(tmp_path, verb):
+    data, run = write_episodes(tmp_path / "data"), tmp_path / "run"
+    kind = {sft: SftConfig, rlvr_nano: RlvrConfig, vlm_sft: VlmSftConfig, vlm_grpo: VlmRlvrConfig}
+    named = {"model": "org/name"} if verb in (vlm_sft, vlm_grpo) else {}
+    config = kind[verb](data=(data,), run_dir=run, **named)
+    about = about_data(config.data)
+    assert about["folders"] == [str(data)]
+    sha256 = hashlib.sha256((WEIGHTS / "model.safetensors").read_bytes()).hexdigest()
+    Run(run, config, {**about, "init_sha256": sha256})
+    with EpisodeWriter(data, fps=10, resume=True) as writer:
+        writer.add(replace(make_example_episode(6, 96, seed=9), env_name="worlds/drawer-open"))
+    with pytest.raises(ConfigError, match=r"data holds other episodes than those that the run"):
+        verb.train(config)
+    (run / "data.json").write_text(json.dumps({"init_sha256": sha256}))  # of before there were any
+    check_same_data(run, config.data)
+
+
+def test_a_run_that_was_killed_before_its_settings_were_written_can_be_begun_again(
+    tmp_path, monkeypatch
+):
+    config = SftConfig(data=(), run_dir=tmp_path / "run")
+    for last in ("data.json", "config.json"):
+
+        def killed(path, text, last=last):
+            path.with_name(f".{path.name}.tmp").write_text(text)
+            if path.name == last:
+                raise KeyboardInterrupt
+            write_atomically(path, text)
+
+        monkeypatch.setattr("sole.run.write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Run(config.run_dir, config, {})
+        check_run_dir(config.run_dir, config, "sole sft", ())
+
+
 def _losses(folder: Path) -> list:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [(line["step"], line["number_loss"], line["text_loss"]) for line in lines[-1:]]
@@ -337,11 +389,60 @@ def test_a_mismatched_instruction_is_worth_nothing_and_said_to_be_another_task()
     assert all(z for z, t in zip(zero, told, strict=True) if t)
 
 
+def test_a_sentence_of_ones_own_task_is_no_mismatch_whatever_task_it_was_drawn_from():
+    said = [
+        ("handle-press", "press the handle down"),
+        ("handle-press", "lower the red handle"),
+        ("handle-press-side", "press the blue handle down on the left"),
+        ("handle-press-side", "press the side handle"),
+    ]
+    plain = next(iter(prepare([make_example_episode(8, 96)])))
+    made = [replace(plain, kind=f"worlds/{kind}", task=task) for kind, task in said]
+    drawn, rng = Instructions(made, 1.0), np.random.default_rng(0)
+    shown = {drawn.draw(one, rng) for one in made[:2] for _ in range(200)}
+    assert shown == {(made[0].task, False), (made[1].task, False), (made[3].task, True)}
+
+
 def test_single_view_examples_show_one_row():
     batch = sampler(single_view_share=1.0, from_zero_share=0.0).batch(0)
     rows = batch.tile_index.reshape(-1, 2, 3) >= 0
     assert (rows.all(-1).sum(-1) == 1).all()
     assert (rows.any(-1).sum(-1) == 1).all()
+
+
+@pytest.mark.parametrize("view", ["external", "wrist"])
+def test_a_view_that_an_episode_has_not_is_never_shown(view):
+    whole = make_example_episode(8, 96)
+    episodes = list(prepare([replace(whole, views={view: whole.views[view]})]))
+    settings = ExampleSettings(
+        episodes_per_batch=2, think_share=0.5, question_share=0.3, single_view_share=0.5
+    )
+    made = ExampleSampler(episodes, TOKENIZER, settings, seed=1, n_image_tokens=18)
+    index = np.concatenate([made.batch(step).tile_index for step in range(12)])
+    there, absent = (index[:, :3], index[:, 3:])[:: 1 if view == "external" else -1]
+    assert (there[:, [0, 2]] >= 0).all()
+    assert (absent == -1).all()
+
+
+def test_batches_of_two_views_are_what_they_were_before_episodes_knew_their_views():
+    made = sampler(think_share=0.0, single_view_share=0.5)
+    told = hashlib.sha256()
+    for step in range(6):
+        tiles, examples = made.draw(step)
+        told.update(tiles.tobytes())
+        told.update(str([example.tile_index for example in examples]).encode())
+    assert told.hexdigest()[:16] == "12f09e4317f922f2"
+
+
+def test_the_shares_of_what_is_stated_are_of_what_the_ones_before_left():
+    settings = ExampleSettings(unstated_share=0.5, wild_share=0.4, perturbed_share=0.25)
+    rng = np.random.default_rng(0)
+    drawn = [_stated(90.0, settings, rng) for _ in range(8000)]
+    assert np.mean([one is None for one in drawn]) == pytest.approx(0.5, abs=0.03)
+    wild = np.mean([one is not None and one < 75 for one in drawn])
+    assert wild == pytest.approx(0.5 * 0.4 * 115 / 141, abs=0.03)  # the others fell on 75 and more
+    right = np.mean([one == 90 for one in drawn])
+    assert right == pytest.approx(0.5 * 0.6 * 0.75, abs=0.03)
 
 
 def test_moments_can_be_drawn_around_a_loss_of_progress():

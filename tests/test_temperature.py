@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_calibration import make_episodes
 from tiny import make_tiny_nano
+from transformers import AutoTokenizer
 
 from sole.errors import DataError
 from sole.evals import temperature
@@ -24,6 +25,8 @@ from sole.models.nano import SoleNanoConfig
 from sole.models.nano.reader import NanoReader
 from sole.protocol.readout import PROGRESS_VALUES, read_expectation
 from sole.rewarders.sole import SoleRewardModel
+from sole.train.average import AverageConfig, average
+from sole.train.sft import SftConfig, export, load_model
 
 SPREAD = 8.0
 
@@ -95,6 +98,20 @@ def test_a_stored_temperature_flattens_the_number_and_changes_the_models_name(tm
     narrow, wide = (m.score([episode])[0].steps[1].uncertainty or 0.0 for m in (before, after))
     assert wide > narrow > 0
     assert json.loads((folder / "config.json").read_text())["readout_temperature"] == 3.0
+
+
+def test_newly_trained_weights_do_not_inherit_a_temperature_nor_does_a_mean(tmp_path):
+    first, second = (make_tiny_nano(tmp_path / name) for name in ("first", "second"))
+    store(second, 3.0)
+    config = (first / "config.json").read_bytes()
+    begun = SftConfig(data=(), run_dir=tmp_path, init=second)
+    model = load_model(begun, second)
+    assert model.config.readout_temperature == 3.0
+    export(model, AutoTokenizer.from_pretrained(second), tmp_path / "trained")
+    average(AverageConfig(models=(first, second), out=tmp_path / "mean"))
+    for made in ("trained", "mean"):
+        assert NanoReader(tmp_path / made).model.config.readout_temperature == 1.0
+    assert (tmp_path / "mean" / "config.json").read_bytes() == config
 
 
 def test_a_temperature_of_zero_is_refused():

@@ -128,6 +128,19 @@ def test_replies_hold_the_true_progress_with_and_without_reasoning():
         assert bool(reply.reasoning) == one.reasoned
 
 
+def test_an_episode_of_one_view_is_shown_and_spoken_of_as_one():
+    whole = make_example_episode(8, 96)
+    for name in whole.views:
+        one = list(prepare([replace(whole, views={name: whole.views[name]})]))
+        settings = ExampleSettings(episodes_per_batch=1, moments_per_episode=1, think_share=0.0)
+        two = VlmExamples([list(prepare([whole]))], (), settings, NANO, 0)
+        made = VlmExamples([one], (), settings, NANO, 0)
+        heights = {made[k].picture.shape[0] for k in range(8)}
+        assert len(heights) == 1
+        assert heights.pop() < max(two[k].picture.shape[0] for k in range(8))
+        assert any(made[k].messages != two[k].messages for k in range(8))
+
+
 def test_sources_are_drawn_from_by_their_weights():
     only = examples(weights=(0.0, 1.0), mismatch_share=0.0)
     assert {only[k].task for k in range(10)} == {"task 1"}

@@ -1,6 +1,7 @@
 """Replies written in few passes: word for word what transformers' own greedy search writes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny import make_tiny_nano
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from sole import samples
+from sole.config import parse_config
 from sole.data.episode import make_example_episode
 from sole.data.lerobot import EpisodeWriter
 from sole.data.readers import read_episode
@@ -20,6 +22,7 @@ from sole.models.base import Question
 from sole.models.nano.reader import WEIGHTS, NanoReader
 from sole.models.nano.writing import FILE_NAME, Phrases, Reply, Writing
 from sole.rewarders.sole import Decoding, SoleRewardModel
+from sole.train import phrases as phrases_module
 from sole.train.phrases import PhrasesConfig, learn_phrases
 from sole.train.phrases import main as learn_main
 
@@ -156,6 +159,12 @@ def _most_common_next(replies, written):
         if follow:
             return min(set(follow), key=lambda token: (-follow.count(token), token))
     return None
+
+
+def test_the_command_that_the_phrases_module_names_is_one():
+    named = (phrases_module.__doc__ or "").split("``")[1]
+    words = named.removeprefix("python -m sole.train.phrases ").split()
+    assert parse_config(PhrasesConfig, words, "phrases").model == Path("MODEL")
 
 
 def test_saved_phrases_come_back_and_damage_is_told(tmp_path):

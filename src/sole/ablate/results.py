@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sole.ablate.config import AblateConfig, AblationConfig
+from sole.data.layout import read_json
 from sole.data.lerobot_reader import open_dataset
 from sole.errors import ConfigError, DataError
-from sole.run import locked, write_atomically
+from sole.run import locked, make_folder, write_atomically
 
 _RESULT = "result.json"
+_BEGUN = "begun.json"
 _MEASURED = {"tasks", "episodes_per_task", "rl_tasks", "rl_episodes", "tiny"}
 
 
@@ -69,8 +70,7 @@ def _data_hashes(ablation: AblationConfig) -> dict[str, str]:
     for folder in (*ablation.data, *ablation.negatives):
         plan = folder / "meta" / "info.json"
         if plan.exists():
-            episodes = json.dumps(open_dataset(folder).episodes, sort_keys=True, default=str)
-            found[str(folder)] = hashlib.sha256(episodes.encode()).hexdigest()[:16]
+            found[str(folder)] = open_dataset(folder).episodes_hash()
     return found
 
 
@@ -86,11 +86,54 @@ def check_data(config: AblateConfig, ablations: Sequence[AblationConfig]) -> Non
     for one in ablations:
         here = _data_hashes(one)
         for key, entry in kept.items():
-            if other := sorted(f for f in here if entry["data"].get(f, here[f]) != here[f]):
+            if other := _other_data(entry["data"], here):
                 raise ConfigError(
                     f"{config.raw}: {key} was trained on other data than {other[0]} holds now; "
                     "make that data set again, or choose another --raw"
                 )
+
+
+def check_begun(config: AblateConfig, ablation: AblationConfig, seed: int) -> None:
+    """Refuse to go on with a training that was begun with other settings or other data.
+
+    Raises:
+        ConfigError: If that is so; one that was begun before this was kept may go on.
+        DataError: If the record of it is damaged.
+    """
+    path = folder_of(config, ablation, seed) / _BEGUN
+    if not path.exists():
+        return
+    begun = read_json(path)
+    try:
+        alike = _with_defaults(begun["asked"]) == _asked(config, ablation)
+        other = _other_data(begun["data"], _data_hashes(ablation))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: damaged ({error!r}); remove its folder to begin again") from error
+    if not alike or other:
+        raise ConfigError(
+            f"{path.parent}: {ablation.name}, seed {seed}, was begun with other "
+            f"{f'data in {other[0]}' if alike else 'settings'}; put them back to continue it, "
+            "choose another --out, or remove this folder"
+        )
+
+
+def begin(config: AblateConfig, ablation: AblationConfig, seed: int) -> None:
+    """Make a training's folder, and write what is asked for and of which data, before it begins.
+
+    Raises:
+        ConfigError: If it cannot be made, or was begun with something else.
+        DataError: If its record is damaged or cannot be written.
+    """
+    check_begun(config, ablation, seed)
+    folder = folder_of(config, ablation, seed)
+    make_folder(folder)
+    about = {"asked": _asked(config, ablation), "data": _data_hashes(ablation)}
+    write_atomically(folder / _BEGUN, json.dumps(about, indent=1))
+
+
+def _other_data(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The folders that hold something else than they did, as far as they are known."""
+    return sorted(folder for folder in now if then.get(folder, now[folder]) != now[folder])
 
 
 def finish(

@@ -11,15 +11,25 @@ from typing import Any
 import numpy as np
 
 from sole.ablate.config import AblateConfig, AblationConfig
-from sole.ablate.results import check_data, finish, finished, folder_of, keep
+from sole.ablate.results import (
+    begin,
+    check_begun,
+    check_data,
+    finish,
+    finished,
+    folder_of,
+    keep,
+)
 from sole.bench.verdict import is_hacked
 from sole.data.lerobot_reader import open_dataset, read_episodes
 from sole.errors import ConfigError
+from sole.evals.figures import load_figures
 from sole.evals.labelled import labelled_episodes, labelled_judge
 from sole.evals.output import make_room
 from sole.evals.quality import QualityConfig, measure
 from sole.evals.result import result_figures
 from sole.rl.config import RlConfig
+from sole.run import make_folder
 from sole.sims.registry import split_of
 from sole.train import rlvr_nano, sft
 from sole.train.episodes import keep_on_disk, prepare
@@ -50,12 +60,16 @@ def check(config: AblateConfig, ablations: Sequence[AblationConfig]) -> None:
 
     Raises:
         ConfigError: If a task is unknown, a setting of a preset is none, an ablation has no
-            episode or one that is held out, or a folder holds another one of its name.
-        DataError: If a folder is no dataset.
+            episode or one that is held out, a folder holds another one of its name, or what comes
+            out cannot be written.
+        DataError: If a folder is no dataset, or a file to add to is damaged.
     """
     for task in (*config.tasks, *(config.rl_tasks if config.rl_episodes else ())):
         split_of(task)
-    make_room(config.raw)
+    for path in (config.raw, config.figures, config.page):
+        make_room(path)
+    if config.figures:
+        load_figures(config.figures)
     check_data(config, ablations)
     for one in ablations:
         if unknown := sorted(set(one.example_settings) - _CHANGEABLE):
@@ -64,8 +78,11 @@ def check(config: AblateConfig, ablations: Sequence[AblationConfig]) -> None:
                 f"{', '.join(sorted(_CHANGEABLE))}"
             )
         seeds = range(min(config.seeds, one.max_seeds or config.seeds))
-        results = [finished(config, one, seed) for seed in seeds]
-        if not all(results):
+        missing = [seed for seed in seeds if not finished(config, one, seed)]
+        for seed in missing:
+            check_begun(config, one, seed)
+        if missing:
+            make_folder(config.out / one.name)
             folders = (*one.data, *one.negatives)
             refuse_held_out_data(folders)
             chosen([open_dataset(folder).episodes for folder in folders], one, 0, config.tiny)
@@ -78,11 +95,13 @@ def run(config: AblateConfig, ablation: AblationConfig, seed: int) -> dict[str, 
         ``spearman`` and ``auc`` on the labelled episodes, ``hacked`` over the agents.
 
     Raises:
-        ConfigError: If no episode is left, or the folder holds another ablation of this name.
+        ConfigError: If no episode is left, or the folder holds another ablation of this name, or
+            one of other data.
     """
     if found := finished(config, ablation, seed):
         keep(config, ablation, seed)
         return found
+    begin(config, ablation, seed)
     folder = folder_of(config, ablation, seed)
     model = train(config, ablation, seed, folder)
     result = {**_quality(config, model), "hacked": _hacked(config, model, seed, folder)}
@@ -94,7 +113,6 @@ def train(config: AblateConfig, ablation: AblationConfig, seed: int, folder: Pat
     """Both stages; the folder of the finished model."""
     folders = (*ablation.data, *ablation.negatives)
     refuse_held_out_data(folders)
-    folder.mkdir(parents=True, exist_ok=True)
     episodes = keep_on_disk(prepare(_read(folders, ablation, seed, config.tiny)), folder)
     changes = ablation.example_settings
     small: Mapping[str, Any] = _TINY_SFT if config.tiny else {}

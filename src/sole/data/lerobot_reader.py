@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +48,11 @@ class DatasetInfo:
     sizes: Mapping[str, list[int]]
     data_path: str = layout.DATA_PATH
     video_path: str = layout.VIDEO_PATH
+
+    def episodes_hash(self) -> str:
+        """The same for the same episodes, wherever they lie: of their rows, not of their files."""
+        rows = json.dumps(self.episodes, sort_keys=True, default=str)
+        return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
     def episode_stats(self) -> list[stats.Stats]:
         """Read the statistics of every episode from the episode table."""

@@ -72,10 +72,19 @@ def record_figures(path: Path, figures: Sequence[Figure], command: str) -> None:
     }
     with locked(path):
         entries = load_figures(path)
-        for figure in figures:
-            numbers = {k: _plain(v) for k, v in vars(figure).items()}
-            entries[figure.name] = {**numbers, **about}
+        for name, numbers in by_name(figures).items():
+            entries[name] = {**numbers, **about}
         _write(path, entries)
+
+
+def by_name(figures: Sequence[Figure]) -> dict[str, dict[str, Any]]:
+    """Figures as the file holds them, without where they come from: rounded, None for no number.
+
+    Example:
+        >>> by_name([Figure("a", math.nan, "s")])["a"]["value"] is None
+        True
+    """
+    return {one.name: {k: _plain(v) for k, v in vars(one).items()} for one in figures}
 
 
 def _write(path: Path, entries: dict[str, dict[str, Any]]) -> None:

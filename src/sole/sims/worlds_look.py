@@ -11,15 +11,10 @@ import mujoco
 import numpy as np
 
 from sole.sims.worlds_part import OTHER
+from sole.sims.worlds_words import COLOURS
 
 Rng = np.random.Generator
 
-COLOURS: dict[str, tuple[float, float, float]] = {
-    "red": (0.8, 0.12, 0.1), "green": (0.15, 0.65, 0.2), "blue": (0.12, 0.25, 0.8),
-    "yellow": (0.9, 0.8, 0.15), "orange": (0.95, 0.5, 0.1), "purple": (0.5, 0.2, 0.65),
-    "white": (0.92, 0.92, 0.9), "black": (0.1, 0.1, 0.11), "grey": (0.5, 0.5, 0.52),
-    "brown": (0.45, 0.28, 0.15), "pink": (0.95, 0.55, 0.7), "teal": (0.1, 0.6, 0.6),
-}  # fmt: skip
 _GLASS = (0.7, 0.85, 0.95)
 #: Share of objects of one colour throughout; the others have gaudy parts.
 _PLAIN_SHARE = 0.5

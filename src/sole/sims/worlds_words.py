@@ -5,6 +5,13 @@
 
 from __future__ import annotations
 
+#: What sentences call a colour, and its red, green and blue.
+COLOURS: dict[str, tuple[float, float, float]] = {
+    "red": (0.8, 0.12, 0.1), "green": (0.15, 0.65, 0.2), "blue": (0.12, 0.25, 0.8),
+    "yellow": (0.9, 0.8, 0.15), "orange": (0.95, 0.5, 0.1), "purple": (0.5, 0.2, 0.65),
+    "white": (0.92, 0.92, 0.9), "black": (0.1, 0.1, 0.11), "grey": (0.5, 0.5, 0.52),
+    "brown": (0.45, 0.28, 0.15), "pink": (0.95, 0.55, 0.7), "teal": (0.1, 0.6, 0.6),
+}  # fmt: skip
 OPENING = (
     "open the {o}", "pull the {o} open", "get the {o} open", "please open the {o}",
     "move the {o} to its open position", "the {o} should be open", "fully open the {o}",
@@ -207,3 +214,14 @@ def placed(said: tuple[str, ...], thing: str, side: str) -> tuple[str, ...]:
         for s in said
         if s.count(thing) == 1 and f"{thing}'s" not in s and f"{thing} handle" not in s
     )
+
+
+def without_look(sentence: str) -> str:
+    """What is asked for, whichever of two things is meant: no colour, and no place beside another.
+
+    Example:
+        >>> without_look("Open the red drawer on the left")
+        'open the drawer'
+    """
+    words = " ".join(word for word in sentence.lower().split() if word not in COLOURS)
+    return words.replace(" on the left", "").replace(" on the right", "")

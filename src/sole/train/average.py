@@ -22,7 +22,7 @@ from sole.config import Config, parse_config
 from sole.console import run_module, stdout
 from sole.errors import ConfigError, ModelError
 from sole.models.nano.reader import WEIGHTS
-from sole.run import make_folder
+from sole.run import make_folder, write_atomically
 
 _WEIGHTS, _TOKENIZER, _CONFIG = "model.safetensors", "tokenizer.json", "config.json"
 #: Of a configuration, what says nothing about the network.
@@ -65,8 +65,11 @@ def average(config: AverageConfig) -> Path:
     if any(config.out.iterdir()):
         raise ConfigError(f"{config.out}: is not empty; choose another --out")
     for path in sorted(second.glob("*.json*")) + sorted(second.glob("*.jinja")):
-        if path.name != _PHRASES:
+        if path.name not in {_PHRASES, _CONFIG}:
             shutil.copy(path, config.out / path.name)
+    # A temperature that was fitted is one model's, not the mean's.
+    settings = {**json.loads((second / _CONFIG).read_text()), "readout_temperature": 1.0}
+    write_atomically(config.out / _CONFIG, json.dumps(settings, indent=2, sort_keys=True) + "\n")
     save_file(mean, config.out / _WEIGHTS, metadata={"format": "pt"})
     return config.out
 

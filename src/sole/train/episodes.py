@@ -20,7 +20,10 @@ _NO_TILES = np.zeros(0, np.uint8)
 
 @dataclass(frozen=True)
 class TrainingEpisode:
-    """An episode as the trainer holds it: ``(T, 2, 3, 96, 96)`` uint8 tiles and its truth."""
+    """An episode as the trainer holds it: ``(T, 2, 3, 96, 96)`` uint8 tiles and its truth.
+
+    ``seen`` says which of the two views there are; the tiles of another one are black.
+    """
 
     tiles: np.ndarray
     task: str
@@ -28,6 +31,7 @@ class TrainingEpisode:
     true_progress: np.ndarray
     facts: tuple[Facts, ...]
     policy: str = ""
+    seen: tuple[bool, bool] = (True, True)
 
 
 def prepare(episodes: Iterable[Episode], tile_px: int = 96) -> Iterator[TrainingEpisode]:
@@ -71,5 +75,6 @@ def _prepare_one(episode: Episode, tile_px: int) -> TrainingEpisode:
         for t, frame in enumerate(episode.views.get(name, ())):
             tiles[t, row] = fit_tile(frame, tile_px).transpose(2, 0, 1)
     return TrainingEpisode(
-        tiles, episode.task, episode.env_name, truth.true_progress, truth.facts, episode.policy
-    )
+        tiles, episode.task, episode.env_name, truth.true_progress, truth.facts, episode.policy,
+        (_ROWS[0] in episode.views, _ROWS[1] in episode.views),
+    )  # fmt: skip

@@ -21,6 +21,7 @@ from sole.protocol.readout import soft_label
 from sole.synth.foundation import Question, Told, draw_questions
 from sole.synth.reasoning import write_reasoning
 from sole.train.episodes import TrainingEpisode
+from sole.train.instructions import Instructions
 from sole.train.verify import Known
 
 _IGNORED = -100
@@ -30,19 +31,23 @@ MISMATCH_REASONING = "this is another task. nothing done here helps it. nothing 
 
 @dataclass(frozen=True)
 class ExampleSettings:
-    """How moments are drawn; shares are probabilities.
+    """How moments are drawn; shares are probabilities, some of them among what others left.
 
     Attributes:
         episodes_per_batch: Episodes in one batch; each gives ``moments_per_episode`` examples.
         moments_per_episode: Moments drawn from one episode, a chain in time.
         max_gap: Largest number of frames between the previous and the current one.
         from_zero_share: Share without a previous frame and without a stated progress.
-        unstated_share: Share with a previous frame whose progress is not stated.
-        perturbed_share: Share whose stated progress is wrong by up to ``perturbation`` points.
-        wild_share: Share whose stated progress is any number: nothing may be anchored on it.
+        unstated_share: Of those with a previous frame, the share whose progress is not stated.
+        perturbed_share: Of those that state it and are not wild, the share where it is wrong by up
+            to ``perturbation`` points.
+        perturbation: Points.
+        wild_share: Of those that state it, the share where it is any number: nothing may be
+            anchored on it.
         think_share: Share of batches with reasoning; the others have an empty one.
         mismatch_share: Share of episodes shown under another task's instruction (progress 0); half
-            of them under that of a task with the same kind of object where there is one.
+            of them under that of a task with the same kind of object where there is one. Those that
+            draw a sentence of their own task keep theirs.
         question_share: Share of episodes, in batches with reasoning, about which questions of space
             and time are asked instead (design section 7); as many as moments.
         regress_share: Share of episodes whose moments are drawn around a loss of progress.
@@ -110,9 +115,7 @@ class ExampleSampler:
         self._settings = settings
         self._seed = seed
         self._n_image_tokens = n_image_tokens
-        self._by_object: dict[str, list[TrainingEpisode]] = {}
-        for episode in episodes:
-            self._by_object.setdefault(_thing(episode), []).append(episode)
+        self._instructions = Instructions(episodes, settings.mismatch_share)
 
     def batch(self, step: int) -> Batch:
         """Draw the batch of this step."""
@@ -142,8 +145,8 @@ class ExampleSampler:
             questions = ask_about(episode, self._settings.moments_per_episode, rng)
             if questions:
                 return self._asked(episode, questions, rng, offset)
-        task, mismatched = self._task(episode, rng)
-        rows = _shown_rows(self._settings, rng)
+        task, mismatched = self._instructions.draw(episode, rng)
+        rows = _shown_rows(episode, self._settings, rng)
         moments = _chain(episode.true_progress, self._settings, rng)
         frames = [0, *moments]
         pictures = augment(episode.tiles[frames], rng, self._settings.max_shift_px)
@@ -165,7 +168,7 @@ class ExampleSampler:
         offset: int,
     ) -> tuple[np.ndarray, list[Example]]:
         """Two pictures a question, where the first and the current one always stand."""
-        rows = _shown_rows(self._settings, rng)
+        rows = _shown_rows(episode, self._settings, rng)
         frames = [t for question in questions for t in question.frames]
         pictures = augment(episode.tiles[frames], rng, self._settings.max_shift_px)
         examples = []
@@ -178,13 +181,6 @@ class ExampleSampler:
                 Example(prompt, question.reasoning, 0.0, index, episode.task, known, question)
             )
         return pictures, examples
-
-    def _task(self, episode: TrainingEpisode, rng: np.random.Generator) -> tuple[str, bool]:
-        if rng.random() >= self._settings.mismatch_share:
-            return episode.task, False
-        alike = self._by_object[_thing(episode)] if rng.random() < 0.5 else self._episodes
-        other = alike[int(rng.integers(len(alike)))]
-        return (other.task, True) if other.kind != episode.kind else (episode.task, False)
 
     def _example(
         self,
@@ -327,17 +323,14 @@ def number_label(progress: float, sigma: float) -> np.ndarray:
     return _label(round(float(progress) * 10), sigma)
 
 
-def _thing(episode: TrainingEpisode) -> str:
-    """What is handled, in one word: "drawer handle" is a handle."""
-    return str(episode.facts[0]["object_name"]).rsplit(" ", 1)[-1]
-
-
-def _shown_rows(settings: ExampleSettings, rng: np.random.Generator) -> tuple[bool, bool]:
-    """Which views are shown: people often have one camera."""
+def _shown_rows(
+    episode: TrainingEpisode, settings: ExampleSettings, rng: np.random.Generator
+) -> tuple[bool, bool]:
+    """Which views are shown: people often have one camera, and some episodes have one view."""
     if rng.random() >= settings.single_view_share:
-        return True, True
+        return episode.seen
     external = bool(rng.random() < 0.75)
-    return external, not external
+    return (external, not external) if all(episode.seen) else episode.seen
 
 
 def _without_previous(index: Sequence[int]) -> list[int]:

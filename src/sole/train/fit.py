@@ -7,6 +7,7 @@ frozen: every picture is looked at once, and only a small head is trained on wha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -67,7 +68,7 @@ class FitConfig(Config):
     """Share shown under another task's instruction, where nothing is ever done."""
     held_aside: float = Field(0.05, ge=0, lt=1)
     """Share of episodes not trained on, whose loss is logged."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seeds initial weights, the episodes drawn and the order of the data."""
     threads: int = Field(2, gt=0)
     """CPU threads."""
@@ -128,13 +129,18 @@ def _fit(config: RewindConfig | ClassifierConfig) -> int:
 
 
 def check_out(config: FitConfig) -> None:
-    """Refuse, before anything is written, a folder that holds anything but this very run.
+    """Refuse, before anything is read or written, a folder that holds anything but this very run.
 
     Raises:
-        ConfigError: If it does.
+        ConfigError: If it does, or cannot be made.
     """
     path = config.out / "run" / "config.json"
     if not path.exists():
+        there = next(p for p in path.absolute().parents if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise ConfigError(
+                f"out {config.out}: {there} is no folder that can be written to; choose another"
+            )
         there = {p.name for p in config.out.iterdir()} if config.out.is_dir() else set()
         if there - {"run"}:
             raise ConfigError(

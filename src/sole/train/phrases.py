@@ -1,4 +1,4 @@
-"""Teach a nano checkpoint its own phrases: ``python -m sole.train.phrases MODEL --data DATASET``.
+"""Teach nano its own phrases: ``python -m sole.train.phrases --model MODEL --data DATASET``.
 
 The model thinks through episodes it was trained on; what usually follows what is written beside its
 weights, and replies take a third of the passes from then on. The words stay the same: a phrase is
@@ -36,7 +36,7 @@ class PhrasesConfig(Config):
     """Data sets it was trained on."""
     episodes: int = Field(96, gt=0)
     """Episodes of them, drawn evenly."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Which ones."""
     threads: int = Field(1, gt=0)
     """CPU threads."""

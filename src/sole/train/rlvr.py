@@ -63,7 +63,7 @@ class RlvrConfig(Config):
     """Above 0, each step also takes this much of the supervised loss on examples of its own."""
     held_aside: int = Field(64, ge=0)
     """Episodes kept out of training, whose reward is measured before, at checkpoints and after."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seeds the questions and the replies."""
     threads: int = Field(2, gt=0)
     """CPU threads."""

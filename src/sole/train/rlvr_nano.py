@@ -38,8 +38,15 @@ from sole.train.rlvr_step import (
     grpo_loss,
     trained_parameters,
 )
-from sole.train.run_dir import make_run_dir, nano_folder, refuse_held_out_data
+from sole.train.run_dir import (
+    about_data,
+    check_same_data,
+    make_run_dir,
+    nano_folder,
+    refuse_held_out_data,
+)
 from sole.train.sft import (
+    SftConfig,
     batch_loss,
     export,
     load_episodes,
@@ -109,7 +116,9 @@ class Trainer:
         drawn = replace(ExampleSettings(episodes_per_batch=config.prompts_per_step), **changes)
         questions = replace(drawn, think_share=0.0)
         self._questions = self._sampler(trained, replace(questions, moments_per_episode=1))
-        self._supervised = self._sampler(trained, drawn, config.seed + _APART)
+        self._supervised = self._sampler(
+            trained, supervised_settings(config, changes), config.seed + _APART
+        )
         self._held_aside = None
         if held:
             settings = replace(questions, moments_per_episode=1, max_shift_px=0)
@@ -139,8 +148,9 @@ class Trainer:
         self._set_rate(step)
         values: dict[str, Any] = {"kind": "train"}
         old: list[Tensor] = []
-        for _ in range(self.config.updates_per_step):
-            now, parts = self._update(rollouts, old, step)
+        n_updates = self.config.updates_per_step
+        for update in range(step * n_updates, (step + 1) * n_updates):
+            now, parts = self._update(rollouts, old, update)
             old = old or now  # at the first update the model is still the one that drew
             values |= parts
         for mode, rollout in zip(self.config.modes, rollouts, strict=True):
@@ -173,9 +183,12 @@ class Trainer:
         return Rollout(questions, replies, verdicts, advantages, reference)
 
     def _update(
-        self, rollouts: Sequence[Rollout], old: Sequence[Tensor], step: int
+        self, rollouts: Sequence[Rollout], old: Sequence[Tensor], update: int
     ) -> tuple[list[Tensor], dict[str, float]]:
-        """One optimiser step; return the log-probabilities before it, and what is logged."""
+        """One optimiser step; return the log-probabilities before it, and what is logged.
+
+        ``update`` counts those of all steps: each takes supervised examples of its own.
+        """
         config = self.config
         clipping = Clipping(config.clip, config.kl_weight)
         self.optimizer.zero_grad(set_to_none=True)
@@ -192,7 +205,7 @@ class Trainer:
             loss.backward()
             values |= {f"{mode}_{name}": value for name, value in parts.items()}
         if config.sft_weight > 0:
-            batch = self._supervised.batch(step)
+            batch = self._supervised.batch(update)
             loss, parts = batch_loss(self.model, batch, 1.0, bf16=config.bf16)
             (config.sft_weight * loss).backward()
             values |= {f"sft_{name}": value for name, value in parts.items()}
@@ -224,6 +237,17 @@ class Trainer:
         return values
 
 
+def supervised_settings(config: RlvrConfig, changes: Mapping[str, Any]) -> ExampleSettings:
+    """How ``--sft-weight``'s examples are drawn: as ``sole sft`` draws by default."""
+    usual = SftConfig.model_fields
+    settings = ExampleSettings(
+        episodes_per_batch=config.prompts_per_step,
+        think_share=usual["think_share"].default,
+        question_share=usual["question_share"].default,
+    )
+    return replace(settings, **changes)
+
+
 def train(
     config: RlvrConfig,
     *,
@@ -247,6 +271,7 @@ def train(
     check_run_dir(config)
     _check_same_init(config, folder)
     refuse_held_out_data(config.data)
+    check_same_data(config.run_dir, config.data)
     if episodes is None:
         check_held_aside(config, sum(open_dataset(folder).n_episodes for folder in config.data))
     make_run_dir(config.run_dir, config.export)
@@ -323,7 +348,7 @@ def _set_aside(
 
 def _manifest(config: RlvrConfig, folder: Path, trainer: Trainer) -> dict[str, Any]:
     return {
-        "folders": [str(path) for path in config.data],
+        **about_data(config.data),
         "n": trainer.n_trained,
         "n_held_aside": trainer.n_held_aside,
         "init": str(folder),

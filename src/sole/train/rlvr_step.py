@@ -140,7 +140,8 @@ class NanoPolicy:
     def expectations(self, questions: Questions, replies: Replies) -> Tensor:
         """The progress that each reply's place for the number expects, ``(N,)``; NaN without one.
 
-        This is what a rewarder reads; the number that was said is one draw of it.
+        This is what a rewarder reads at temperature 1, which newly trained weights have; the number
+        that was said is one draw of it.
         """
         before, logits = self._reread(questions, replies)
         shares = self.model.number_logits(logits).float().softmax(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from sole.config import Config, load_preset
 from sole.data.lerobot_reader import open_dataset
@@ -12,7 +13,9 @@ from sole.run import make_folder
 from sole.synth.augment import refuse_held_out_rows
 
 #: What a run that was killed in its first moments may have left.
-_BEFORE_CONFIG = {"checkpoints", ".config.json.tmp"}
+_BEFORE_CONFIG = {"checkpoints", "data.json", ".data.json.tmp", ".config.json.tmp"}
+
+_HASHES = "episodes_sha256"
 
 #: What a run did that was begun before these settings existed, where it is not today's default.
 _ABSENT = {"question_share": 0.0}
@@ -75,6 +78,31 @@ def refuse_held_out_data(folders: Sequence[Path]) -> None:
     """
     for folder in folders:
         refuse_held_out_rows(open_dataset(folder).episodes)
+
+
+def about_data(folders: Sequence[Path]) -> dict[str, Any]:
+    """What a run's data.json says of its data sets: where they lie, and what they hold."""
+    hashes = {str(folder): open_dataset(folder).episodes_hash() for folder in folders}
+    return {"folders": [str(folder) for folder in folders], _HASHES: hashes}
+
+
+def check_same_data(run: Path, folders: Sequence[Path]) -> None:
+    """Refuse to go on with other episodes than a run began with: a folder may be made again.
+
+    Raises:
+        ConfigError: If a folder holds others; runs of before this was kept may go on.
+        DataError: If a folder is no dataset.
+    """
+    path = run / "data.json"
+    if not (run / "config.json").exists() or not path.exists():
+        return
+    begun = load_preset(path).get(_HASHES, {})
+    for folder, now in about_data(folders)[_HASHES].items():
+        if begun.get(folder, now) != now:
+            raise ConfigError(
+                f"run_dir {run}: {folder} holds other episodes than those that the run began "
+                "with; choose another run_dir, or make that data set again"
+            )
 
 
 def nano_folder(asked: str) -> Path:

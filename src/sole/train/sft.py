@@ -36,7 +36,14 @@ from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
 from sole.train.examples import Batch, ExampleSampler, ExampleSettings, ask_about
 from sole.train.memory import keep_freed_memory
 from sole.train.muon import MuonWithAdamW
-from sole.train.run_dir import check_run_dir, make_run_dir, nano_folder, refuse_held_out_data
+from sole.train.run_dir import (
+    about_data,
+    check_run_dir,
+    check_same_data,
+    make_run_dir,
+    nano_folder,
+    refuse_held_out_data,
+)
 from sole.train.vlm_config import NANO_NAME, asked_model
 from sole.train.vlm_examples import shares
 
@@ -88,7 +95,7 @@ class SftConfig(Config):
     """Layers of the decoder."""
     pretrained_encoder: bool = True
     """Start the encoder from ImageNet weights (needs the `train` extra)."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seeds initial weights and the order of the data."""
     threads: int = Field(2, gt=0)
     """CPU threads."""
@@ -137,12 +144,11 @@ def train(
     begun = nano_folder(str(config.init)) if config.init else None
     check_run_dir(config.run_dir, config, "sole sft", _FREE)
     refuse_held_out_data(config.data)
+    check_same_data(config.run_dir, config.data)
     chances = None if episodes else _chances(config)
     make_run_dir(config.run_dir, config.export)
     episodes = episodes or load_episodes(config.data, config.run_dir)
-    run = Run(
-        config.run_dir, config, {"folders": [str(p) for p in config.data], "n": len(episodes)}
-    )
+    run = Run(config.run_dir, config, {**about_data(config.data), "n": len(episodes)})
     tokenizer = _tokenizer(config, run, episodes, begun)
     model = load_model(config, begun) if begun else make_model(config, len(tokenizer), tokenizer)
     optimizer = _optimizer(config, model)
@@ -371,6 +377,7 @@ def restore_checkpoint(run: Run, model: nn.Module, optimizer: Trainer) -> int:
 def export(model: SoleNanoForConditionalGeneration, tokenizer, folder: Path) -> None:  # noqa: ANN001
     """Write the model in half precision with its tokenizer, as `from_pretrained` reads it."""
     folder.mkdir(parents=True, exist_ok=True)
+    model.config.readout_temperature = 1.0  # one that was fitted is of the weights before these
     trained = model.state_dict()
     half = {name: tensor.to(torch.float16) for name, tensor in trained.items()}
     model.save_pretrained(folder, state_dict=half)

@@ -51,18 +51,19 @@ class VlmConfig(Config):
     geometry: Literal["sole_r1_8b", "nano"] = "sole_r1_8b"
     """Of the picture. `sole eval` and all readers ask at sole_r1_8b; nano is for small trials."""
     from_zero_share: float = Field(0.3, ge=0, le=1)
-    """Share of questions without a previous moment."""
+    """Share of the questions about progress that show no previous moment."""
     unstated_share: float = Field(0.15, ge=0, le=1)
-    """Share that shows the previous moment but does not state its progress."""
+    """Of those that show one, the share that does not state its progress."""
     perturbed_share: float = Field(0.5, ge=0, le=1)
-    """Share whose stated progress is wrong by up to --perturbation."""
+    """Of those that state it and are not drawn by --wild-share, the share whose number is wrong by
+    up to --perturbation."""
     perturbation: float = Field(15.0, ge=0)
     """Points."""
     wild_share: float = Field(0.1, ge=0, le=1)
-    """Share whose stated progress is any number."""
+    """Of those that state it, the share whose number is any."""
     device: Literal["auto", "cpu"] = "auto"
     """cpu keeps a GPU out of it."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seeds the examples, the adapters and the replies."""
     export: Path | None = None
     """Where the finished model goes; default: RUN_DIR/model."""

@@ -21,7 +21,7 @@ from sole.errors import ConfigError
 from sole.models.hf.network import Network
 from sole.protocol.prompt import parse_reply
 from sole.train.rlvr_log import CompletionLog, Shown
-from sole.train.run_dir import check_run_dir, refuse_held_out_data
+from sole.train.run_dir import check_run_dir, check_same_data, refuse_held_out_data
 from sole.train.verify import (
     Known,
     RewardWeights,
@@ -79,6 +79,7 @@ def train(config: VlmRlvrConfig) -> Path:
     check_run_dir(config.run_dir, config, "sole rlvr", FREE)
     check_same_weights(config)
     refuse_held_out_data(config.data)
+    check_same_data(config.run_dir, config.data)
     state = PartialState(cpu=config.device == "cpu")
     check_devices(config, state.num_processes)
     asked = arguments(config, state.num_processes)

@@ -24,7 +24,13 @@ from sole.protocol.composite import GEOMETRIES
 from sole.run import Run
 from sole.train.episodes import TrainingEpisode, keep_on_disk, prepare
 from sole.train.examples import ExampleSettings
-from sole.train.run_dir import check_run_dir, make_run_dir, refuse_held_out_data
+from sole.train.run_dir import (
+    about_data,
+    check_run_dir,
+    check_same_data,
+    make_run_dir,
+    refuse_held_out_data,
+)
 from sole.train.vlm_collate import Collator, count_features, layouts
 from sole.train.vlm_config import VlmConfig, VlmSftConfig
 from sole.train.vlm_examples import VlmExamples, shares, tile_px
@@ -70,6 +76,7 @@ def train(config: VlmSftConfig) -> Path:
     check_run_dir(config.run_dir, config, "sole sft", FREE)
     check_same_weights(config)
     refuse_held_out_data(config.data)
+    check_same_data(config.run_dir, config.data)
     state = PartialState(cpu=config.device == "cpu")
     check_devices(config, state.num_processes)
     parts = accumulation(config.batch_size, config.device_batch, state.num_processes, "batch_size")
@@ -229,7 +236,7 @@ def begin_together(config: VlmConfig, data: dict[str, Any]) -> tuple[Run | None,
     state = PartialState()
     run = None
     if state.is_main_process:
-        about = {"folders": [str(p) for p in config.data], **data}
+        about = {**about_data(config.data), **data}
         if not (config.run_dir / "config.json").exists():  # gigabytes are read; kept from then on
             about["model_sha256"] = weights_hash(config.model)
         run, _ = begin(config, about)
