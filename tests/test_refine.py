@@ -25,6 +25,7 @@ from sole.refine.paired import sign_flip_p_value
 from sole.refine.policy import Residual, Whole
 from sole.refine.run import Refined, refine
 from sole.rewarders.controls import Constant, Oracle
+from sole.rl.agent import SacAgent
 from sole.rl.closed_loop import play
 from sole.rl.completion import CompletionGuard
 from sole.rl.judge import Judge
@@ -152,6 +153,8 @@ def test_a_correction_is_never_larger_than_allowed(tmp_path):
     assert np.all(np.abs(action - base.act(states)) <= 0.1 + 1e-5)
     back = made.decisions_for(states, base.act(states) + 0.05)
     np.testing.assert_allclose(back, 0.5, atol=1e-4)
+    far = base.act(states) + np.array([0.0, 0.3])
+    assert np.isnan(made.decisions_for(states, far)).all()  # not the largest one in its place
 
 
 def test_a_correction_costs_its_mean_square_and_an_action_nothing(tmp_path):
@@ -476,3 +479,15 @@ def test_a_reward_model_of_whole_episodes_is_refused_before_anything_runs(tmp_pa
     monkeypatch.setattr(plan, "load_reward_model", lambda *_, **__: OfWholeEpisodes(0.0))
     with pytest.raises(ConfigError, match="gvl-causal can"):
         plan.make_model(config(tmp_path, reward="gvl:some/model"))
+
+
+def test_only_what_a_correction_can_do_is_learned_from_the_expert(tmp_path, monkeypatch):
+    stored = []
+    monkeypatch.setattr(
+        SacAgent, "store_steps", lambda self, *parts, **_: stored.append([len(p) for p in parts])
+    )
+    reach = np.array([[0.5, 0.5]] * 3 + [[np.nan, np.nan]] * 2 + [[0.1, 0.1]] * 5)
+    monkeypatch.setattr(Residual, "decisions_for", lambda self, states, actions: reach)
+    run = config(tmp_path, iterations=0, end_on_completion=False)
+    refine(run, "fake/point", 0, points(), Nearness(0.0))
+    assert stored == [[4, 3, 3], [6, 5, 5]] * 2  # of two episodes; one state more than decisions

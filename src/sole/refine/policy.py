@@ -38,7 +38,10 @@ class Improver(Protocol):
         ...
 
     def decisions_for(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """What the learner would have had to decide for these actions to be carried out."""
+        """What the learner would have had to decide for these actions to be carried out.
+
+        NaN in the rows of actions that no decision leads to.
+        """
         ...
 
     def cost(self, decisions: np.ndarray) -> np.ndarray:
@@ -86,8 +89,13 @@ class Residual:
         return list(np.concatenate([_scaled(self._base, stacked), self._base.act(stacked)], 1))
 
     def decisions_for(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """The corrections that come nearest to these actions."""
-        return np.clip((actions - self._base.act(states)) / self._config.residual_scale, -1.0, 1.0)
+        """The corrections that lead to these actions; NaN where one would have to be too large.
+
+        Cut off instead, a largest correction would pass for what a larger one achieved.
+        """
+        needed = (actions - self._base.act(states)) / self._config.residual_scale
+        too_large = np.abs(needed).max(1, keepdims=True) > 1.0
+        return np.where(too_large, np.nan, needed).astype(np.float32)
 
     def cost(self, decisions: np.ndarray) -> np.ndarray:
         """The mean square of each correction, so that none is made without need."""

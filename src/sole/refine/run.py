@@ -241,11 +241,13 @@ class _Refinement:
         judgement = episode.judgement(self.judge)
         if judgement.rewards is None or not episode.decisions:
             return False
-        decisions = np.stack(episode.decisions)
-        improver.agent.store_steps(
-            improver.seen(episode.observations), decisions,
-            judgement.rewards - improver.cost(decisions), completed=episode.completed,
-        )  # fmt: skip
+        decisions, seen = np.stack(episode.decisions), improver.seen(episode.observations)
+        rewards = judgement.rewards - improver.cost(decisions)
+        for first, end in runs_of(~np.isnan(decisions).any(1)):
+            improver.agent.store_steps(
+                seen[first : end + 1], decisions[first:end], rewards[first:end],
+                completed=episode.completed and end == len(decisions),
+            )  # fmt: skip
         return True
 
     def _iterate(self, improver: Improver, iteration: int) -> None:
@@ -306,6 +308,17 @@ def true_outcomes(
         seen = [env.step(action)[0] for env, action in zip(envs, actions, strict=True)]
         succeeded = [was or env.truth()[1] for was, env in zip(succeeded, envs, strict=True)]
     return [bool(one) for one in succeeded]
+
+
+def runs_of(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Where the flags ``(T,)`` are set without a gap: first index, and the one after the last.
+
+    Example:
+        >>> runs_of(np.array([True, True, False, True]))
+        [(0, 2), (3, 4)]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
+    return [(int(first), int(end)) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _clone_alone(base: ClonedPolicy) -> Decide:
