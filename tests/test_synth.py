@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,10 @@ from sole.data.attempt_table import (
     write_attempt_table,
 )
 from sole.data.attempts import Attempt, read_attempts, save_attempts
+from sole.data.cache import put_episode
+from sole.data.episode import make_example_episode
 from sole.data.lerobot import load_manifest, open_dataset, read_episodes
+from sole.data.manifest import dataset_hash
 from sole.errors import ConfigError, DataError, SimError
 from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
 from sole.sims.registry import make_env, split_of, task_names
@@ -32,6 +37,7 @@ from sole.synth.config import SynthConfig
 from sole.synth.plan import plan_jobs, refuse_held_out
 from sole.synth.policies import CONTRARY_POLICIES, POLICIES, policies_of
 from sole.synth.replays import plan_replays, replay
+from sole.synth.work import cached_episode
 
 
 @pytest.mark.parametrize("name", sorted({*TEST_TASKS, *DEV_TASKS}))
@@ -140,6 +146,36 @@ def test_builder_writes_a_dataset_and_continues_after_a_stop(tmp_path):
     assert main(["synth", "--out", str(out), *flags]) == 0  # nothing left to do
     assert main(["synth", "--out", str(out), *flags, "--seed", "4"]) == 2  # another plan
     assert json.loads((out / "synth.json").read_text())["seed"] == 0
+
+
+def _made_here(monkeypatch, stop_at=None, fps=80 / 6):
+    """Builds take episodes that no simulator made; Ctrl-C comes before number ``stop_at``."""
+
+    @contextmanager
+    def simulating(config, jobs, begun):
+        def wait(index):
+            if index == stop_at:
+                raise KeyboardInterrupt
+            made = make_example_episode(3, 32, seed=index)
+            put_episode(cached_episode(config.out, index), replace(made, fps=fps))
+
+        yield wait
+
+    monkeypatch.setattr("sole.synth.build._simulating", simulating)
+
+
+def test_a_build_that_is_stopped_inside_a_part_ends_as_an_unbroken_one(tmp_path, monkeypatch):
+    settings = {"tasks": ("metaworld/reach",), "episodes_per_task": 4, "size_px": 32}
+    whole, stopped = (SynthConfig(out=tmp_path / n, **settings) for n in ("whole", "stopped"))
+    _made_here(monkeypatch)
+    build(whole)
+    _made_here(monkeypatch, stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        build(stopped)
+    _made_here(monkeypatch)
+    build(stopped)
+    hashes = {dataset_hash(load_manifest(c.out, verify=True)) for c in (whole, stopped)}
+    assert len(hashes) == 1
 
 
 def _agents_run(folder: Path, env_name: str) -> Path:

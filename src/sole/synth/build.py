@@ -109,7 +109,8 @@ def written(out: Path) -> int:
 def _append(config: SynthConfig, jobs: Sequence[Job], begun: int, wait: Wait) -> None:
     """Add the episodes in their order; what is finished leaves the cache."""
     with (
-        EpisodeWriter(config.out, fps=80 / 6, resume=True) as writer,
+        # What a stop ends is in the cache still, and a short part would shift all later ones.
+        EpisodeWriter(config.out, fps=80 / 6, resume=True, keep_unfinished=False) as writer,
         progress_bar("simulating", total=len(jobs), completed=begun) as advance,
     ):
         kept_from = begun
