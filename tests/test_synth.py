@@ -4,6 +4,7 @@ import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +27,16 @@ from sole.data.attempt_table import (
 from sole.data.attempts import Attempt, read_attempts, save_attempts
 from sole.data.cache import put_episode
 from sole.data.episode import make_example_episode
-from sole.data.lerobot import load_manifest, open_dataset, read_episodes
+from sole.data.lerobot import EpisodeWriter, load_manifest, open_dataset, read_episodes
 from sole.data.manifest import dataset_hash
 from sole.errors import ConfigError, DataError, SimError
 from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
 from sole.sims.registry import make_env, split_of, task_names
+from sole.synth import build as building
 from sole.synth.build import build, plan
 from sole.synth.collect import collect_episode
 from sole.synth.config import SynthConfig
-from sole.synth.plan import plan_jobs, refuse_held_out
+from sole.synth.plan import has_expert, plan_jobs, refuse_held_out
 from sole.synth.policies import CONTRARY_POLICIES, POLICIES, policies_of
 from sole.synth.replays import plan_replays, replay
 from sole.synth.work import cached_episode
@@ -176,6 +178,30 @@ def test_a_build_that_is_stopped_inside_a_part_ends_as_an_unbroken_one(tmp_path,
     build(stopped)
     hashes = {dataset_hash(load_manifest(c.out, verify=True)) for c in (whole, stopped)}
     assert len(hashes) == 1
+
+
+def test_films_of_another_rate_are_written_and_continued(tmp_path, monkeypatch):
+    settings = SynthConfig(
+        out=tmp_path / "set", tasks=("robosuite/Door",), episodes_per_task=3, size_px=32
+    )
+    monkeypatch.setattr(building, "plan", lambda _: plan_jobs(["metaworld/reach"], 3, 0))
+    monkeypatch.setattr(building, "EpisodeWriter", partial(EpisodeWriter, episodes_per_file=2))
+    _made_here(monkeypatch, stop_at=2, fps=20 / 3)
+    with pytest.raises(KeyboardInterrupt):
+        build(settings)
+    _made_here(monkeypatch, fps=20 / 3)
+    build(settings)
+    found = open_dataset(settings.out)
+    assert (found.n_episodes, found.fps) == (3, 20 / 3)
+
+
+def test_tasks_whose_films_differ_in_rate_are_refused_before_anything_is_simulated(tmp_path):
+    suites = ("robosuite/", "maniskill/", "libero/")
+    other = next(n for n in task_names("train") if n.startswith(suites) and has_expert(n))
+    settings = SynthConfig(out=tmp_path / "set", tasks=("metaworld/reach", other))
+    with pytest.raises(ConfigError, match=r"differ in frames per second: .* and .*own --out"):
+        plan(settings)
+    assert plan(settings.model_copy(update={"tasks": ("metaworld/reach", "worlds/drawer-open")}))
 
 
 def _agents_run(folder: Path, env_name: str) -> Path:

@@ -22,7 +22,7 @@ from sole import __version__
 from sole.config import parse_config
 from sole.console import progress_bar, stdout
 from sole.data.cache import get_episode
-from sole.data.lerobot import EpisodeWriter, save_manifest
+from sole.data.lerobot import EpisodeWriter, open_dataset, save_manifest
 from sole.errors import ConfigError, SimError
 from sole.run import write_atomically
 from sole.synth.config import NOT_THE_RESULT, SynthConfig
@@ -31,6 +31,7 @@ from sole.synth.plan import (
     expand_tasks,
     plan_jobs,
     refuse_held_out,
+    refuse_two_rates,
     refuse_without_expert,
     tasks_of,
 )
@@ -83,17 +84,21 @@ def plan(config: SynthConfig) -> list[Job]:
     """Every episode of the data set, in its order.
 
     Raises:
-        ConfigError: If there is nothing to simulate, a task is held out or has no expert.
+        ConfigError: If there is nothing to simulate, a task is held out or has no expert, or the
+            tasks' films have different frame rates.
     """
     from sole.synth.replays import plan_replays
 
     if config.from_runs:
         begun = config.out / _ATTEMPTS
         sources = (begun,) if begun.exists() else config.from_runs
-        return plan_replays(sources, config.per_run, config.seed)[: config.limit_episodes]
+        replays = plan_replays(sources, config.per_run, config.seed)[: config.limit_episodes]
+        refuse_two_rates([job.env_name for job in replays])
+        return replays
     names = expand_tasks(config.tasks) if config.tasks else tasks_of(config.suite)
     refuse_held_out(names)
     refuse_without_expert(names)
+    refuse_two_rates(names)
     jobs = plan_jobs(
         names, config.episodes_per_task, config.seed, arms=config.arms, placed=config.placed
     )
@@ -108,9 +113,14 @@ def written(out: Path) -> int:
 
 def _append(config: SynthConfig, jobs: Sequence[Job], begun: int, wait: Wait) -> None:
     """Add the episodes in their order; what is finished leaves the cache."""
+    if begun == len(jobs):
+        return
+    wait(begun)
     with (
         # What a stop ends is in the cache still, and a short part would shift all later ones.
-        EpisodeWriter(config.out, fps=80 / 6, resume=True, keep_unfinished=False) as writer,
+        EpisodeWriter(
+            config.out, fps=_fps(config.out, begun), resume=True, keep_unfinished=False
+        ) as writer,
         progress_bar("simulating", total=len(jobs), completed=begun) as advance,
     ):
         kept_from = begun
@@ -122,6 +132,11 @@ def _append(config: SynthConfig, jobs: Sequence[Job], begun: int, wait: Wait) ->
             if _wants_examples(config) and place == 0:
                 write_shard(config.out, shard - 1, len(jobs))
             advance(1)
+
+
+def _fps(out: Path, begun: int) -> float:
+    """Frames per second: those of what is written, else of the first episode; suites differ."""
+    return open_dataset(out).fps if begun else get_episode(cached_episode(out, 0)).fps
 
 
 def _forget(out: Path, kept_from: int) -> int:
