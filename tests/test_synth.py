@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -202,6 +204,39 @@ def test_tasks_whose_films_differ_in_rate_are_refused_before_anything_is_simulat
     with pytest.raises(ConfigError, match=r"differ in frames per second: .* and .*own --out"):
         plan(settings)
     assert plan(settings.model_copy(update={"tasks": ("metaworld/reach", "worlds/drawer-open")}))
+
+
+class DeadAndAlive:
+    """A process that stands for a worker; number 0 has crashed, the other one is never done."""
+
+    made: ClassVar[list["DeadAndAlive"]] = []
+
+    def __init__(self, *, target, args, daemon):
+        self.number, self.done = args[1], []
+        self.made.append(self)
+
+    def is_alive(self):
+        assert self.number == 0, "waited for a worker that does not have the episode"
+        return False
+
+    def __getattr__(self, name):
+        return lambda: self.done.append(name)
+
+
+def test_a_crashed_worker_ends_the_build_at_once_and_the_other_workers_too(tmp_path, monkeypatch):
+    context = SimpleNamespace(Process=DeadAndAlive)
+    monkeypatch.setattr(building.multiprocessing, "get_context", lambda _: context)
+    monkeypatch.setattr(DeadAndAlive, "made", [])
+    settings = SynthConfig(out=tmp_path, workers=2)
+    jobs = plan_jobs(["metaworld/reach"], 4, 0)
+
+    def wait_for_the_third():
+        with building._simulating(settings, jobs, 0) as wait:
+            wait(2)
+
+    with pytest.raises(SimError, match="ended without an episode"):
+        wait_for_the_third()
+    assert [one.done for one in DeadAndAlive.made] == [["start", "terminate", "join"]] * 2
 
 
 def _agents_run(folder: Path, env_name: str) -> Path:

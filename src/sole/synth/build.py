@@ -164,15 +164,23 @@ def _simulating(config: SynthConfig, jobs: Sequence[Job], begun: int) -> Iterato
     ]
     for process in workers:
         process.start()
-    yield lambda index: _wait_for(config, jobs, workers, index)
-    for process in workers:
-        process.join()
+    try:
+        yield lambda index: _wait_for(config, jobs, workers, index)
+    except BaseException:
+        # What the others would still make nobody waits for.
+        for process in workers:
+            process.terminate()
+        raise
+    finally:
+        for process in workers:
+            process.join()
 
 
 def _wait_for(config: SynthConfig, jobs: Sequence[Job], workers: Sequence[Any], index: int) -> None:
-    path = cached_episode(config.out, index)
+    """Return when the episode is in the cache; its worker may have put it there and ended."""
+    path, worker = cached_episode(config.out, index), workers[index % len(workers)]
     while not path.exists():
-        if all(not w.is_alive() for w in workers) and not path.exists():
+        if not worker.is_alive() and not path.exists():
             raise SimError(
                 f"the simulation of {jobs[index].env_name} ({jobs[index].policy}, seed "
                 f"{jobs[index].seed}) ended without an episode; its error stands above"
