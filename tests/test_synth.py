@@ -239,6 +239,38 @@ def test_a_crashed_worker_ends_the_build_at_once_and_the_other_workers_too(tmp_p
     assert [one.done for one in DeadAndAlive.made] == [["start", "terminate", "join"]] * 2
 
 
+def test_a_file_in_place_of_the_data_set_is_said(tmp_path, capsys):
+    (tmp_path / "set").write_text("mine")
+    assert main(["synth", "--out", str(tmp_path / "set"), "--tasks", "metaworld/reach"]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"episodes'])
+@pytest.mark.parametrize("name", ["synth.json", "meta/info.json"])
+def test_a_data_set_whose_settings_or_counts_are_damaged_is_not_continued(tmp_path, name, text):
+    settings = SynthConfig(out=tmp_path / "set", tasks=("metaworld/reach",), episodes_per_task=1)
+    path = settings.out / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(DataError, match=rf"{path.name}.*choose another --out"):
+        build(settings)
+
+
+@pytest.mark.parametrize("kept", [0, 200])
+def test_a_truncated_round_of_attempts_is_refused(tmp_path, kept):
+    curve = np.zeros(3, np.float32)
+    save_attempts(tmp_path, 0, [Attempt(0, 0, 1, np.zeros((2, 4)), curve, curve)])
+    path = tmp_path / "000000.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    with pytest.raises(DataError, match=r"damaged .*; delete it"):
+        read_attempts(tmp_path)
+    path.unlink()
+    (tmp_path / "copy.npz").write_bytes(whole)
+    with pytest.raises(DataError, match=r"damaged .*; delete it"):
+        read_attempts(tmp_path)
+
+
 def _agents_run(folder: Path, env_name: str) -> Path:
     """A run folder of two episodes with known actions, as `sole rl` leaves it."""
     env, rng = make_env(env_name, size_px=32), np.random.default_rng(0)

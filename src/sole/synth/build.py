@@ -21,10 +21,11 @@ from typing import Any
 from sole import __version__
 from sole.config import parse_config
 from sole.console import progress_bar, stdout
+from sole.data import layout
 from sole.data.cache import get_episode
 from sole.data.lerobot import EpisodeWriter, open_dataset, save_manifest
-from sole.errors import ConfigError, SimError
-from sole.run import write_atomically
+from sole.errors import ConfigError, DataError, SimError
+from sole.run import make_folder, write_atomically
 from sole.synth.config import NOT_THE_RESULT, SynthConfig
 from sole.synth.plan import (
     Job,
@@ -60,7 +61,7 @@ def build(config: SynthConfig) -> Path:
         SimError: If a simulation ends without an episode.
     """
     jobs = plan(config)
-    config.out.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out)
     _check_same_plan(config)
     if config.from_runs:
         from sole.synth.replays import keep_attempts
@@ -107,8 +108,13 @@ def plan(config: SynthConfig) -> list[Job]:
 
 def written(out: Path) -> int:
     """Episodes that are in the data set for good."""
-    path = out / "meta" / "info.json"
-    return json.loads(path.read_text())["total_episodes"] if path.exists() else 0
+    path = out / layout.INFO_PATH
+    if not path.exists():
+        return 0
+    counted = _read(path).get("total_episodes")
+    if not isinstance(counted, int):
+        raise DataError(f"{path}: counts no total_episodes; choose another --out")
+    return counted
 
 
 def _append(config: SynthConfig, jobs: Sequence[Job], begun: int, wait: Wait) -> None:
@@ -205,10 +211,17 @@ def _check_same_plan(config: SynthConfig) -> None:
         defaults = json.loads(
             SynthConfig.model_validate({"out": config.out}).model_dump_json(exclude=NOT_THE_RESULT)
         )
-        if {**defaults, **json.loads(path.read_text())} != now:
+        if {**defaults, **_read(path)} != now:
             raise ConfigError(f"{path} was written with other settings; choose another --out")
         return
     write_atomically(path, json.dumps(now, indent=2))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return layout.read_json(path)
+    except DataError as error:
+        raise DataError(f"{error}; choose another --out") from error
 
 
 def _origin(config: SynthConfig, jobs: Sequence[Job]) -> dict[str, Any]:
