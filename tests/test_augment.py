@@ -17,7 +17,7 @@ from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
 from sole.synth import augment as augmenting
 from sole.synth.perturb import SOURCE
 
-TASKS = {"metaworld/pick-place": "pick the puck up", "metaworld/reach": "reach the goal"}
+TASKS = {"metaworld/basketball": "put the ball in the hoop", "metaworld/reach": "reach the goal"}
 
 
 def attempt(number=0, env_name="metaworld/reach", n_frames=6, **changes):
@@ -81,6 +81,48 @@ def test_a_mismatched_sentence_is_that_of_another_kind_of_task(source, tmp_path)
     for episode in read_episodes(out):
         assert episode.task != TASKS[episode.env_name]
         assert not episode.truth.true_progress.any()
+
+
+def test_what_does_another_task_as_well_is_never_shown_under_its_sentence(tmp_path):
+    said = {
+        "worlds/machine-button": "press the button to start the machine",
+        "worlds/button-press": "push the red button",
+        "metaworld/reach": "reach the goal",
+        "metaworld/pick-place-wall": "lift the puck over the wall",
+        "metaworld/push-wall": "push the puck behind the wall",
+        "worlds/puck-slide-left": "push the puck to the left",
+        "worlds/lid-close": "shut the blue box",
+        "metaworld/box-close": "shut the box",
+        "worlds/handle-press": "press the handle down",
+        "worlds/lever-press": "press the red handle down on the left",
+    }
+    made = [replace(attempt(k, name), task=task) for k, (name, task) in enumerate(said.items())]
+    config = augmenting.AugmentConfig(source=tmp_path, out=tmp_path / "new")
+    source = sources.open_source(write(tmp_path / "source", made))
+    others = augmenting._sentences(source, [config.operators])
+    alike = [list(said)[:2], list(said)[2:6], list(said)[6:8], list(said)[8:]]
+    for names in alike:
+        for name in names:
+            expected = {said[other] for other in said if other not in names}
+            assert set(others[name.partition("/")[2]]) == expected
+
+
+def test_in_recordings_of_others_a_colour_makes_another_task(tmp_path):
+    plain = replace(attempt(0), env_name="", suite="")
+    made = [replace(plain, task=f"pick the {colour} cube") for colour in ("red", "blue")]
+    source = sources.open_source(write(tmp_path / "source", made))
+    others = augmenting._sentences(source, [["mismatch"]])
+    assert others == {made[0].task: [made[1].task], made[1].task: [made[0].task]}
+
+
+def test_who_took_the_wrong_object_is_shown_under_no_other_sentence(tmp_path, capsys):
+    made = [attempt(k, name) for k, name in enumerate(TASKS)]
+    made[0] = replace(made[0], policy="wrong_object")
+    source, out = write(tmp_path / "source", made), tmp_path / "new"
+    flags = ["--operators", "mismatch", "clip+mismatch"]
+    assert main(["data", "augment", str(source), "--out", str(out), *flags]) == 0
+    assert not [e.policy for e in read_episodes(out) if "wrong_object" in e.policy]
+    assert "left out 2: does another task without a mistake" in capsys.readouterr().err
 
 
 def test_the_manifest_says_where_it_comes_from_and_hashes_it(source, tmp_path):

@@ -222,6 +222,23 @@ def test_an_error_in_the_callers_loop_keeps_what_was_added(tmp_path):
     assert open_dataset(tmp_path / "d").n_episodes == 1
 
 
+def test_a_part_that_an_error_ends_is_thrown_away_if_it_is_not_to_be_kept(tmp_path):
+    def stop():
+        with EpisodeWriter(
+            tmp_path / "d", 10.0, episodes_per_file=2, keep_unfinished=False
+        ) as writer:
+            for seed in range(3):
+                writer.add(example(4, seed))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert [e.seed for e in read_episodes(tmp_path / "d")] == [0, 1]
+    assert not [p for p in (tmp_path / "d").rglob("*") if "file-001" in p.name]
+    write(tmp_path / "d", [example(4, 2)], episodes_per_file=2, resume=True, keep_unfinished=False)
+    assert [e.seed for e in read_episodes(tmp_path / "d")] == [0, 1, 2]
+
+
 def test_an_existing_dataset_is_not_overwritten(tmp_path):
     write(tmp_path / "d", [example(2)])
     with pytest.raises(DataError, match="already holds a dataset"):

@@ -26,6 +26,7 @@ from sole.sims.registry import SUITES, split_of, task_names
 from sole.sims.worlds import make_world
 from sole.synth import foundation
 from sole.synth.build import build, plan
+from sole.synth.claims import judge_text
 from sole.synth.config import NOT_THE_RESULT, SynthConfig
 from sole.synth.examples import SCHEMA, draw_moments, table_of
 from sole.synth.foundation import Question, draw_questions, told_of
@@ -132,6 +133,51 @@ def test_only_an_expert_is_asked_which_picture_is_earlier():
     rng = np.random.default_rng(0)
     asked = [q for _ in range(40) for q in draw_questions(told_of(pushing("undo")), 8, rng)]
     assert not any("taken earlier" in q.text for q in asked)
+
+
+@pytest.mark.parametrize(
+    ("facts", "answer"),
+    [
+        ({"done_fraction": 0.0}, "0%"),
+        ({"done_fraction": 0.02, "object_moved_m": 0.005}, "0%"),
+        ({"done_fraction": 0.05}, None),
+        ({"done_fraction": -0.07}, None),
+        ({"done_fraction": 0.0, "object_moved_m": 0.05}, None),
+        ({"done_fraction": 0.5}, "50%"),
+        ({"done_fraction": 0.97}, None),
+        ({"done_fraction": 0.97, "complete": True}, "100%"),
+        ({"done_fraction": 0.75, "complete": True}, None),
+    ],
+)
+def test_how_much_is_done_is_asked_only_where_the_words_are_true(facts, answer):
+    now = make_facts(**facts)
+    told = replace(told_of(pushing()), facts=(now,))
+    question = foundation._fraction(told, np.random.default_rng(0))
+    assert (question and question.answer) == answer
+    if question is not None:
+        claims = judge_text(question.reasoning, None, now, make_facts())
+        assert all(true is not False for _, true in claims)
+
+
+def test_where_only_the_gripper_moves_it_is_the_gripper_that_comes_nearer():
+    now = make_facts(object_name="goal", goal_name="goal", done_fraction=0.5)
+    told = replace(told_of(pushing()), facts=(now,))
+    question = foundation._fraction(told, np.random.default_rng(0))
+    assert question.reasoning == "compared with the start, the gripper has come 50% of the way."
+
+
+def test_kept_data_sets_keep_their_questions():
+    """Their hashes are on record (presets/nano.manifest.json)."""
+    now = make_facts(done_fraction=0.05)
+    told = replace(told_of(pushing()), facts=(now,), true_success=np.zeros(1, bool))
+    drawn = {
+        as_kept: {
+            q.answer for seed in range(20)
+            for q in draw_questions(told, 8, np.random.default_rng(seed), as_kept=as_kept)
+        }
+        for as_kept in (False, True)
+    }  # fmt: skip
+    assert drawn[True] - drawn[False] == {"0%"}
 
 
 def test_landmarks_are_where_the_picture_shows_them():

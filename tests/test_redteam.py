@@ -36,7 +36,7 @@ from sole.redteam.exploit import (
 )
 from sole.redteam.motions import CrossEntropy, spread_knots
 from sole.redteam.replay import replay
-from sole.redteam.rounds import objective, save_round
+from sole.redteam.rounds import objective, read_rounds, save_round
 from sole.redteam.saved import read_exploits
 from sole.redteam.search import Budget, Search, budget_of, searches
 from sole.rewarders.controls import Constant, Oracle, Ramp
@@ -535,6 +535,12 @@ def test_replay_names_exploits_by_their_place_in_the_folder(attacked, capsys):
 
 def test_replay_of_nothing_is_bad_input(tmp_path, capsys):
     assert main(["redteam", "replay", str(tmp_path)]) == 2
+
+
+def test_an_empty_round_is_refused(tmp_path):
+    (tmp_path / "00000.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"damaged .*; delete it and all later rounds"):
+        read_rounds(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -403,6 +403,17 @@ def test_a_sentence_of_ones_own_task_is_no_mismatch_whatever_task_it_was_drawn_f
     assert shown == {(made[0].task, False), (made[1].task, False), (made[3].task, True)}
 
 
+def test_who_took_the_wrong_object_is_shown_under_no_other_sentence():
+    plain = next(iter(prepare([make_example_episode(8, 96)])))
+    made = [
+        replace(plain, kind="worlds/drawer-open", task="open the drawer", policy="wrong_object"),
+        replace(plain, kind="worlds/block-push", task="push the block", policy="expert"),
+    ]
+    drawn, rng = Instructions(made, 1.0), np.random.default_rng(0)
+    assert {drawn.draw(made[0], rng) for _ in range(40)} == {("open the drawer", False)}
+    assert ("open the drawer", True) in {drawn.draw(made[1], rng) for _ in range(40)}
+
+
 def test_single_view_examples_show_one_row():
     batch = sampler(single_view_share=1.0, from_zero_share=0.0).batch(0)
     rows = batch.tile_index.reshape(-1, 2, 3) >= 0

@@ -2,7 +2,12 @@
 
 import json
 import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,16 +27,21 @@ from sole.data.attempt_table import (
     write_attempt_table,
 )
 from sole.data.attempts import Attempt, read_attempts, save_attempts
-from sole.data.lerobot import load_manifest, open_dataset, read_episodes
+from sole.data.cache import put_episode
+from sole.data.episode import make_example_episode
+from sole.data.lerobot import EpisodeWriter, load_manifest, open_dataset, read_episodes
+from sole.data.manifest import dataset_hash
 from sole.errors import ConfigError, DataError, SimError
 from sole.sims.metaworld_tasks import DEV_TASKS, TEST_TASKS
 from sole.sims.registry import make_env, split_of, task_names
+from sole.synth import build as building
 from sole.synth.build import build, plan
 from sole.synth.collect import collect_episode
 from sole.synth.config import SynthConfig
-from sole.synth.plan import plan_jobs, refuse_held_out
+from sole.synth.plan import has_expert, plan_jobs, refuse_held_out
 from sole.synth.policies import CONTRARY_POLICIES, POLICIES, policies_of
 from sole.synth.replays import plan_replays, replay
+from sole.synth.work import cached_episode
 
 
 @pytest.mark.parametrize("name", sorted({*TEST_TASKS, *DEV_TASKS}))
@@ -140,6 +150,125 @@ def test_builder_writes_a_dataset_and_continues_after_a_stop(tmp_path):
     assert main(["synth", "--out", str(out), *flags]) == 0  # nothing left to do
     assert main(["synth", "--out", str(out), *flags, "--seed", "4"]) == 2  # another plan
     assert json.loads((out / "synth.json").read_text())["seed"] == 0
+
+
+def _made_here(monkeypatch, stop_at=None, fps=80 / 6):
+    """Builds take episodes that no simulator made; Ctrl-C comes before number ``stop_at``."""
+
+    @contextmanager
+    def simulating(config, jobs, begun):
+        def wait(index):
+            if index == stop_at:
+                raise KeyboardInterrupt
+            made = make_example_episode(3, 32, seed=index)
+            put_episode(cached_episode(config.out, index), replace(made, fps=fps))
+
+        yield wait
+
+    monkeypatch.setattr("sole.synth.build._simulating", simulating)
+
+
+def test_a_build_that_is_stopped_inside_a_part_ends_as_an_unbroken_one(tmp_path, monkeypatch):
+    settings = {"tasks": ("metaworld/reach",), "episodes_per_task": 4, "size_px": 32}
+    whole, stopped = (SynthConfig(out=tmp_path / n, **settings) for n in ("whole", "stopped"))
+    _made_here(monkeypatch)
+    build(whole)
+    _made_here(monkeypatch, stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        build(stopped)
+    _made_here(monkeypatch)
+    build(stopped)
+    hashes = {dataset_hash(load_manifest(c.out, verify=True)) for c in (whole, stopped)}
+    assert len(hashes) == 1
+
+
+def test_films_of_another_rate_are_written_and_continued(tmp_path, monkeypatch):
+    settings = SynthConfig(
+        out=tmp_path / "set", tasks=("robosuite/Door",), episodes_per_task=3, size_px=32
+    )
+    monkeypatch.setattr(building, "plan", lambda _: plan_jobs(["metaworld/reach"], 3, 0))
+    monkeypatch.setattr(building, "EpisodeWriter", partial(EpisodeWriter, episodes_per_file=2))
+    _made_here(monkeypatch, stop_at=2, fps=20 / 3)
+    with pytest.raises(KeyboardInterrupt):
+        build(settings)
+    _made_here(monkeypatch, fps=20 / 3)
+    build(settings)
+    found = open_dataset(settings.out)
+    assert (found.n_episodes, found.fps) == (3, 20 / 3)
+
+
+def test_tasks_whose_films_differ_in_rate_are_refused_before_anything_is_simulated(tmp_path):
+    suites = ("robosuite/", "maniskill/", "libero/")
+    other = next(n for n in task_names("train") if n.startswith(suites) and has_expert(n))
+    settings = SynthConfig(out=tmp_path / "set", tasks=("metaworld/reach", other))
+    with pytest.raises(ConfigError, match=r"differ in frames per second: .* and .*own --out"):
+        plan(settings)
+    assert plan(settings.model_copy(update={"tasks": ("metaworld/reach", "worlds/drawer-open")}))
+
+
+class DeadAndAlive:
+    """A process that stands for a worker; number 0 has crashed, the other one is never done."""
+
+    made: ClassVar[list["DeadAndAlive"]] = []
+
+    def __init__(self, *, target, args, daemon):
+        self.number, self.done = args[1], []
+        self.made.append(self)
+
+    def is_alive(self):
+        assert self.number == 0, "waited for a worker that does not have the episode"
+        return False
+
+    def __getattr__(self, name):
+        return lambda: self.done.append(name)
+
+
+def test_a_crashed_worker_ends_the_build_at_once_and_the_other_workers_too(tmp_path, monkeypatch):
+    context = SimpleNamespace(Process=DeadAndAlive)
+    monkeypatch.setattr(building.multiprocessing, "get_context", lambda _: context)
+    monkeypatch.setattr(DeadAndAlive, "made", [])
+    settings = SynthConfig(out=tmp_path, workers=2)
+    jobs = plan_jobs(["metaworld/reach"], 4, 0)
+
+    def wait_for_the_third():
+        with building._simulating(settings, jobs, 0) as wait:
+            wait(2)
+
+    with pytest.raises(SimError, match="ended without an episode"):
+        wait_for_the_third()
+    assert [one.done for one in DeadAndAlive.made] == [["start", "terminate", "join"]] * 2
+
+
+def test_a_file_in_place_of_the_data_set_is_said(tmp_path, capsys):
+    (tmp_path / "set").write_text("mine")
+    assert main(["synth", "--out", str(tmp_path / "set"), "--tasks", "metaworld/reach"]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"episodes'])
+@pytest.mark.parametrize("name", ["synth.json", "meta/info.json"])
+def test_a_data_set_whose_settings_or_counts_are_damaged_is_not_continued(tmp_path, name, text):
+    settings = SynthConfig(out=tmp_path / "set", tasks=("metaworld/reach",), episodes_per_task=1)
+    path = settings.out / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(DataError, match=rf"{path.name}.*choose another --out"):
+        build(settings)
+
+
+@pytest.mark.parametrize("kept", [0, 200])
+def test_a_truncated_round_of_attempts_is_refused(tmp_path, kept):
+    curve = np.zeros(3, np.float32)
+    save_attempts(tmp_path, 0, [Attempt(0, 0, 1, np.zeros((2, 4)), curve, curve)])
+    path = tmp_path / "000000.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    with pytest.raises(DataError, match=r"damaged .*; delete it"):
+        read_attempts(tmp_path)
+    path.unlink()
+    (tmp_path / "copy.npz").write_bytes(whole)
+    with pytest.raises(DataError, match=r"damaged .*; delete it"):
+        read_attempts(tmp_path)
 
 
 def _agents_run(folder: Path, env_name: str) -> Path:

@@ -7,6 +7,8 @@ again, so a training set can film what an agent found without the run having kep
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,12 +76,13 @@ def read_attempts(folder: Path) -> list[Attempt]:
 
 def _read_round(path: Path) -> list[Attempt]:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        # Opened here: numpy leaves the file open when what is in it cannot be read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             arrays = [data[name] for name in _ARRAYS]
             columns = data["columns"] if "columns" in data.files else range(len(arrays[0]))
-    except (OSError, ValueError, KeyError) as error:
+        first = int(path.stem)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}); delete it to go on without it") from error
-    first = int(path.stem)
     return [
         Attempt(first + k, int(column), int(seed), *row)
         for k, (column, seed, *row) in enumerate(zip(columns, *arrays, strict=True))

@@ -33,8 +33,9 @@ class EpisodeWriter:
     """Appends episodes to a dataset on disk; use as a context manager.
 
     Leaving the block finishes the last part, also after an error in the caller's code, because the
-    episodes already added are whole. All episodes have the same views, sizes, widths of actions and
-    proprio, and frame rate; actions, proprio and truth may be missing from later ones.
+    episodes already added are whole; ``keep_unfinished=False`` throws it away then. All episodes
+    have the same views, sizes, widths of actions and proprio, and frame rate; actions, proprio and
+    truth may be missing from later ones.
 
     Args:
         folder: The dataset; made when absent.
@@ -43,6 +44,8 @@ class EpisodeWriter:
         max_file_mb: ... or when a video of it has grown beyond this size.
         resume: Continue after the last finished part of a dataset that is already there.
         crf: H.264 quality, lower is better; 18 is visually lossless.
+        keep_unfinished: Keep the part that an error ends. A caller who has its episodes elsewhere
+            throws it away: only then a resumed dataset has the parts of an unbroken run.
 
     Raises:
         DataError: If the folder already holds a dataset and ``resume`` is False, or it holds
@@ -58,6 +61,7 @@ class EpisodeWriter:
         max_file_mb: float = MAX_FILE_MB,
         resume: bool = False,
         crf: int = 18,
+        keep_unfinished: bool = True,
     ) -> None:
         if episodes_per_file < 1:
             raise ValueError(f"episodes_per_file: expected at least 1, got {episodes_per_file}")
@@ -68,6 +72,7 @@ class EpisodeWriter:
         self._episodes_per_file = episodes_per_file
         self._max_file_bytes = max_file_mb * 1e6
         self._crf = crf
+        self._keep_unfinished = keep_unfinished
         self._part = 0
         self._features: dict[str, layout.Feature] = {}
         self._sizes: dict[str, list[int]] = {}
@@ -127,7 +132,10 @@ class EpisodeWriter:
 
     def _check(self, episode: Episode) -> None:
         if abs(episode.fps - self.fps) > 1e-6:
-            raise DataError(f"episode: {episode.fps} frames per second, the dataset {self.fps}")
+            raise DataError(
+                f"episode: {episode.fps:g} frames per second, the dataset {self.fps:g}; "
+                "write episodes of another rate to another folder"
+            )
         if not -(2**63) <= episode.seed < 2**63:
             raise DataError(f"episode: seed {episode.seed} does not fit 64 bits")
         features, sizes = layout.features_of(episode, self.fps), layout.sizes_of(episode)
@@ -235,6 +243,12 @@ class EpisodeWriter:
         """Finish the last part; nothing can be added afterwards to this writer's part."""
         self._finish_part()
 
+    def abort(self) -> None:
+        """Throw away the part that is being written; what is finished stays."""
+        for video in self._videos.values():
+            video.abort()
+        self._clear_part()
+
     def __enter__(self) -> Self:
         return self
 
@@ -244,7 +258,10 @@ class EpisodeWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if kind is None or self._keep_unfinished:
+            self.close()
+        else:
+            self.abort()
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +100,10 @@ def read_rounds(folder: Path) -> list[Round]:
 
 def _read_round(path: Path) -> Round:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        # Opened here: numpy leaves the file open when what is in it cannot be read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             values = {field.name: data[field.name] for field in dataclasses.fields(Round)}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}); delete it and all later rounds") from error
     values["geometry"], values["seconds"] = int(values["geometry"]), float(values["seconds"])
     return Round(**values)

@@ -27,6 +27,7 @@ class Suite:
         tasks: Names and descriptions; empty for our own worlds.
         held_out: Split of names that are held out although they cannot be made here.
         own_reward: Whether the simulator has a dense reward of its own (``TaskEnv.own_reward``).
+        steps_hz: Its control steps per second, from which its films have their frame rate.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Suite:
     tasks: Mapping[str, MetaWorldTask | SuiteTask]
     held_out: Mapping[str, Split] = field(default_factory=dict)
     own_reward: bool = False
+    steps_hz: float = 20.0
 
     def installed(self) -> bool:
         """Whether every module can be found; nothing is imported."""
@@ -47,10 +49,11 @@ SUITES: dict[str, Suite] = {
         Suite(
             "metaworld", ("metaworld", "mujoco"),
             "pip install -c constraints.txt '.[metaworld]'", metaworld_tasks.TASKS, own_reward=True,
+            steps_hz=80.0,
         ),
         Suite(
             "worlds", ("metaworld", "mujoco"),
-            "pip install -c constraints.txt '.[metaworld]'", {},
+            "pip install -c constraints.txt '.[metaworld]'", {}, steps_hz=80.0,
         ),
         Suite(
             "robosuite", ("robosuite", "mujoco"), f"{_WITH} '.[robosuite]'",

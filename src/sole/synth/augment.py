@@ -27,6 +27,7 @@ from sole.data.manifest import MANIFEST_PATH
 from sole.data.sources import EpisodeSource, open_source
 from sole.errors import ConfigError, DataError
 from sole.sims.registry import split_of
+from sole.sims.worlds_words import without_look
 from sole.synth.perturb import (
     MIN_FRAMES,
     MISMATCH,
@@ -39,6 +40,14 @@ from sole.synth.perturb import (
 #: Key of ``Episode.extra`` for the labels of episodes without truth.
 ORDER_PROGRESS = "order_progress"
 _JOIN = "+"
+#: First words of task names that handle the same thing, or end where the other one does: who brings
+#: the puck to the goal has reached it, and one that is carried there might have been pushed.
+_ALIKE = tuple(map(frozenset, (
+    ("reach", "pick", "push", "puck"), ("push", "block", "sweep"), ("coffee", "mug"),
+    ("box", "lid"), ("soccer", "ball"),
+)))  # fmt: skip
+#: A policy that does what the sentence of the other object would ask for.
+_WRONG_OBJECT = "wrong_object"
 
 
 class AugmentConfig(Config):
@@ -159,24 +168,55 @@ def _chains(operators: Sequence[str]) -> list[list[str]]:
 
 
 def _sentences(source: EpisodeSource, chains: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """For each kind of task, the sentences of the other kinds; what is alike may be half true."""
+    """For each task, the sentences of tasks of other kinds; what is alike may be half true."""
     if not any(MISMATCH in chain for chain in chains):
         return {}
-    told: dict[str, set[str]] = {}
+    told: dict[str, dict[str, str]] = {}
     for row in source.rows:
-        told.setdefault(_kind(row), set()).update(row["tasks"][:1])
-    if len(told) < 2:
+        told.setdefault(_name(row), {}).update({s: _asked(row, s) for s in row["tasks"][:1]})
+    others = {name: _sentences_of_others(name, told) for name in told}
+    if not any(others.values()):
         raise ConfigError(f"{source.path}: one kind of task only; {MISMATCH} needs another")
-    return {
-        kind: sorted({s for other in told if other != kind for s in told[other]} - told[kind])
-        for kind in told
-    }
+    return others
 
 
-def _kind(row: Mapping[str, Any]) -> str:
-    """The thing that is handled, as far as the name of the task says it: drawer-open, drawer."""
+def _sentences_of_others(name: str, told: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Sentences of tasks that are not like this one, and that ask for nothing these ask for."""
+    mine = set(told[name].values())
+    alike = {
+        other for other in told
+        if _same_thing(_kind(name), _kind(other)) or not mine.isdisjoint(told[other].values())
+    }  # fmt: skip
+    asked = {what for other in alike for what in told[other].values()}
+    return sorted({
+        sentence for other in told if other not in alike
+        for sentence, what in told[other].items() if what not in asked
+    })  # fmt: skip
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """What the task is called, or its sentence where the episode names none."""
     name = (row.get("env_name") or "").rpartition("/")[2]
-    return name.partition("-")[0] or row["tasks"][0].strip().lower()
+    return name or row["tasks"][0].strip().lower()
+
+
+def _asked(row: Mapping[str, Any], sentence: str) -> str:
+    """What a sentence asks for; in recordings of others a colour may be the task."""
+    return without_look(sentence) if row.get("env_name") else sentence.strip().lower()
+
+
+def _same_thing(kind: str, other: str) -> bool:
+    """Whether doing a task of one kind may do one of the other."""
+    return kind == other or any({kind, other} <= group for group in _ALIKE)
+
+
+def _kind(name: str) -> str:
+    """The thing that is handled, as far as the name of the task says it: drawer-open, drawer."""
+    # A name has no spaces: what has some is a sentence, and stands for itself.
+    if " " in name:
+        return name
+    words = name.split("-")
+    return "button" if "button" in words else words[0]
 
 
 def _made(
@@ -195,7 +235,7 @@ def _made(
             for place in range(len(chains) * config.copies):
                 rng = np.random.default_rng([config.seed, number, place])
                 chain = chains[place % len(chains)]
-                made = _apply(chain, episode, others.get(_kind(row), ()), rng)
+                made = _apply(chain, episode, others.get(_name(row), ()), rng)
                 if isinstance(made, Episode) and config.facts_only and not _has_facts(made):
                     made = "no facts left"
                 if isinstance(made, str):
@@ -218,6 +258,8 @@ def _apply(
         if name != MISMATCH:
             # Each step starts from an attempt that is not complete yet, as the protocol has it.
             made = without_complete_head(OPERATORS[name](made, rng))
+        elif _WRONG_OBJECT in made.policy.split(_JOIN):
+            return "does another task without a mistake (wrong_object)"
         elif others:
             made = mismatched_instruction(made, str(rng.choice(others)))
         else:

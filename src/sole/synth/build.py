@@ -21,16 +21,18 @@ from typing import Any
 from sole import __version__
 from sole.config import parse_config
 from sole.console import progress_bar, stdout
+from sole.data import layout
 from sole.data.cache import get_episode
-from sole.data.lerobot import EpisodeWriter, save_manifest
-from sole.errors import ConfigError, SimError
-from sole.run import write_atomically
+from sole.data.lerobot import EpisodeWriter, open_dataset, save_manifest
+from sole.errors import ConfigError, DataError, SimError
+from sole.run import make_folder, write_atomically
 from sole.synth.config import NOT_THE_RESULT, SynthConfig
 from sole.synth.plan import (
     Job,
     expand_tasks,
     plan_jobs,
     refuse_held_out,
+    refuse_two_rates,
     refuse_without_expert,
     tasks_of,
 )
@@ -59,7 +61,7 @@ def build(config: SynthConfig) -> Path:
         SimError: If a simulation ends without an episode.
     """
     jobs = plan(config)
-    config.out.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out)
     _check_same_plan(config)
     if config.from_runs:
         from sole.synth.replays import keep_attempts
@@ -83,17 +85,21 @@ def plan(config: SynthConfig) -> list[Job]:
     """Every episode of the data set, in its order.
 
     Raises:
-        ConfigError: If there is nothing to simulate, a task is held out or has no expert.
+        ConfigError: If there is nothing to simulate, a task is held out or has no expert, or the
+            tasks' films have different frame rates.
     """
     from sole.synth.replays import plan_replays
 
     if config.from_runs:
         begun = config.out / _ATTEMPTS
         sources = (begun,) if begun.exists() else config.from_runs
-        return plan_replays(sources, config.per_run, config.seed)[: config.limit_episodes]
+        replays = plan_replays(sources, config.per_run, config.seed)[: config.limit_episodes]
+        refuse_two_rates([job.env_name for job in replays])
+        return replays
     names = expand_tasks(config.tasks) if config.tasks else tasks_of(config.suite)
     refuse_held_out(names)
     refuse_without_expert(names)
+    refuse_two_rates(names)
     jobs = plan_jobs(
         names, config.episodes_per_task, config.seed, arms=config.arms, placed=config.placed
     )
@@ -102,14 +108,25 @@ def plan(config: SynthConfig) -> list[Job]:
 
 def written(out: Path) -> int:
     """Episodes that are in the data set for good."""
-    path = out / "meta" / "info.json"
-    return json.loads(path.read_text())["total_episodes"] if path.exists() else 0
+    path = out / layout.INFO_PATH
+    if not path.exists():
+        return 0
+    counted = _read(path).get("total_episodes")
+    if not isinstance(counted, int):
+        raise DataError(f"{path}: counts no total_episodes; choose another --out")
+    return counted
 
 
 def _append(config: SynthConfig, jobs: Sequence[Job], begun: int, wait: Wait) -> None:
     """Add the episodes in their order; what is finished leaves the cache."""
+    if begun == len(jobs):
+        return
+    wait(begun)
     with (
-        EpisodeWriter(config.out, fps=80 / 6, resume=True) as writer,
+        # What a stop ends is in the cache still, and a short part would shift all later ones.
+        EpisodeWriter(
+            config.out, fps=_fps(config.out, begun), resume=True, keep_unfinished=False
+        ) as writer,
         progress_bar("simulating", total=len(jobs), completed=begun) as advance,
     ):
         kept_from = begun
@@ -121,6 +138,11 @@ def _append(config: SynthConfig, jobs: Sequence[Job], begun: int, wait: Wait) ->
             if _wants_examples(config) and place == 0:
                 write_shard(config.out, shard - 1, len(jobs))
             advance(1)
+
+
+def _fps(out: Path, begun: int) -> float:
+    """Frames per second: those of what is written, else of the first episode; suites differ."""
+    return open_dataset(out).fps if begun else get_episode(cached_episode(out, 0)).fps
 
 
 def _forget(out: Path, kept_from: int) -> int:
@@ -148,15 +170,23 @@ def _simulating(config: SynthConfig, jobs: Sequence[Job], begun: int) -> Iterato
     ]
     for process in workers:
         process.start()
-    yield lambda index: _wait_for(config, jobs, workers, index)
-    for process in workers:
-        process.join()
+    try:
+        yield lambda index: _wait_for(config, jobs, workers, index)
+    except BaseException:
+        # What the others would still make nobody waits for.
+        for process in workers:
+            process.terminate()
+        raise
+    finally:
+        for process in workers:
+            process.join()
 
 
 def _wait_for(config: SynthConfig, jobs: Sequence[Job], workers: Sequence[Any], index: int) -> None:
-    path = cached_episode(config.out, index)
+    """Return when the episode is in the cache; its worker may have put it there and ended."""
+    path, worker = cached_episode(config.out, index), workers[index % len(workers)]
     while not path.exists():
-        if all(not w.is_alive() for w in workers) and not path.exists():
+        if not worker.is_alive() and not path.exists():
             raise SimError(
                 f"the simulation of {jobs[index].env_name} ({jobs[index].policy}, seed "
                 f"{jobs[index].seed}) ended without an episode; its error stands above"
@@ -181,10 +211,17 @@ def _check_same_plan(config: SynthConfig) -> None:
         defaults = json.loads(
             SynthConfig.model_validate({"out": config.out}).model_dump_json(exclude=NOT_THE_RESULT)
         )
-        if {**defaults, **json.loads(path.read_text())} != now:
+        if {**defaults, **_read(path)} != now:
             raise ConfigError(f"{path} was written with other settings; choose another --out")
         return
     write_atomically(path, json.dumps(now, indent=2))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return layout.read_json(path)
+    except DataError as error:
+        raise DataError(f"{error}; choose another --out") from error
 
 
 def _origin(config: SynthConfig, jobs: Sequence[Job]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class SynthConfig(Config):
     per_run: int = Field(48, gt=0)
     """Episodes of each run in --from-runs: half the most overrated ones, half at random."""
     n_frames: int = Field(31, gt=1)
-    """Frames per episode, 13 a second."""
+    """Frames per episode, 13 a second; 7 of robosuite, ManiSkill and LIBERO."""
     size_px: int = Field(96, ge=32)
     """Height and width of each view."""
     seed: int = 0

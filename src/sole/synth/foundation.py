@@ -95,14 +95,20 @@ def told_of(episode: Episode) -> Told:
     )  # fmt: skip
 
 
-def draw_questions(told: Told, n_questions: int, rng: np.random.Generator) -> list[Question]:
-    """Draw questions of different makers; fewer where an episode has nothing clear to ask."""
+def draw_questions(
+    told: Told, n_questions: int, rng: np.random.Generator, *, as_kept: bool = False
+) -> list[Question]:
+    """Draw questions of different makers; fewer where an episode has nothing clear to ask.
+
+    ``as_kept`` draws those of data sets whose hashes are on record (presets/nano.manifest.json).
+    """
     found: list[Question] = []
+    makers = _MAKERS_AS_KEPT if as_kept else MAKERS
     for _ in range(3):
-        for place in rng.permutation(len(MAKERS)):
+        for place in rng.permutation(len(makers)):
             if len(found) == n_questions:
                 return found
-            made = MAKERS[int(place)](told, rng)
+            made = makers[int(place)](told, rng)
             if made is not None and made not in found:
                 found.append(made)
     return found
@@ -168,18 +174,38 @@ def _touching(told: Told, rng: np.random.Generator) -> Question | None:
 
 
 def _fraction(told: Told, rng: np.random.Generator) -> Question | None:
-    """How much of the motion is done, in quarters?"""
+    """How much of the motion is done, in quarters? Asked where the words are true of the facts."""
     t, now = _moment(told, rng)
+    quarter = _quarter_of(now)
+    if quarter is None or bool(now["complete"]) != (quarter == 1):
+        return None
+    done, moved_m = abs(now["done_fraction"]), abs(now["object_moved_m"])
+    if quarter == 0 and (done > borders.DONE_CHANGE or moved_m > borders.MOVED_M):
+        return None
+    name = "gripper" if borders.is_free(now) else now["object_name"]
+    return _ask_fraction(told, t, quarter, name)
+
+
+def _fraction_rounded(told: Told, rng: np.random.Generator) -> Question | None:
+    """The same by rounding alone, which says of what moved a little that it has not."""
+    t, now = _moment(told, rng)
+    quarter = _quarter_of(now)
+    return None if quarter is None else _ask_fraction(told, t, quarter, now["object_name"])
+
+
+def _quarter_of(now: Facts) -> float | None:
     done = now["done_fraction"]
     quarter = round(done * 4) / 4
-    if not 0 <= quarter <= 1 or abs(done - quarter) > 0.08:
-        return None
+    return quarter if 0 <= quarter <= 1 and abs(done - quarter) <= 0.08 else None
+
+
+def _ask_fraction(told: Told, t: int, quarter: float, name: str) -> Question:
     percent = f"{round(100 * quarter)}%"
     return Question(
         "spatial", (0, t),
         f"The task is: {told.task}. The first picture is the start. How much of the way to the "
-        f"{now['goal_name']} is done in the second one?",
-        f"compared with the start, the {now['object_name']} "
+        f"{told.facts[t]['goal_name']} is done in the second one?",
+        f"compared with the start, the {name} "
         + ("has not moved toward its goal." if quarter == 0 else f"has come {percent} of the way."),
         percent, ("0%", "25%", "50%", "75%", "100%"),
     )  # fmt: skip
@@ -312,3 +338,5 @@ def _moment(told: Told, rng: np.random.Generator) -> tuple[int, Facts]:
 MAKERS: tuple[Callable[[Told, np.random.Generator], Question | None], ...] = (
     _where, _how_far, _touching, _fraction, _nearer, _left_of, _depth, _earlier, _changed, _moved,
 )  # fmt: skip
+#: Questions of kept data sets stay as they are: another answer would be another hash.
+_MAKERS_AS_KEPT = tuple(_fraction_rounded if make is _fraction else make for make in MAKERS)

@@ -48,6 +48,19 @@ def refuse_without_expert(env_names: Sequence[str]) -> None:
         )
 
 
+def refuse_two_rates(env_names: Sequence[str]) -> None:
+    """Raise ConfigError if suites' films differ in frames per second: a data set has one rate."""
+    by_rate: dict[float, set[str]] = {}
+    for suite in {name.partition("/")[0] for name in env_names}:
+        by_rate.setdefault(SUITES[suite].steps_hz, set()).add(suite)
+    if len(by_rate) > 1:
+        kinds = " and ".join(sorted(", ".join(sorted(suites)) for suites in by_rate.values()))
+        raise ConfigError(
+            f"these suites' films differ in frames per second: {kinds}; make a data set of each "
+            "kind, with its own --out"
+        )
+
+
 def tasks_of(suite: str) -> tuple[str, ...]:
     """The training tasks of a suite; of ``worlds`` the first 39, so that old commands repeat.
 

@@ -70,7 +70,7 @@ def examples_of(config: SynthConfig, index: int, episode: Episode) -> pa.Table:
         progress_row(episode, moment, preset, geometry, rewritten=text)
         for moment, text in zip(moments, texts, strict=True)
     ]
-    questions = draw_questions(told_of(episode), config.questions_per_episode, rng)
+    questions = draw_questions(told_of(episode), config.questions_per_episode, rng, as_kept=True)
     rows += question_rows(episode, questions)
     return table_of(rows, index)
 

@@ -9,6 +9,9 @@ import numpy as np
 from sole.sims.worlds_words import without_look
 from sole.train.episodes import TrainingEpisode
 
+#: A policy that does what the sentence of the other object would ask for.
+_WRONG_OBJECT = "wrong_object"
+
 
 class Instructions:
     """Draws the sentences of episodes.
@@ -35,8 +38,11 @@ class Instructions:
         return (other.task, True) if self._is_wrong(other, episode) else (episode.task, False)
 
     def _is_wrong(self, other: TrainingEpisode, episode: TrainingEpisode) -> bool:
-        """Whether its sentence asks for something else: tasks that are alike share sentences."""
-        if other.kind == episode.kind:
+        """Whether its sentence asks for something that is not done.
+
+        Tasks that are alike share sentences, and who took the wrong object did another task.
+        """
+        if other.kind == episode.kind or _WRONG_OBJECT in episode.policy.split("+"):
             return False
         return without_look(other.task) not in self._told[episode.kind]
 
