@@ -132,6 +132,24 @@ def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
     assert "spearman" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "source", [["--data", "d"], ["--recorded", "d"], ["--tasks", "metaworld/dial-turn"]]
+)
+def test_figures_of_other_episodes_do_not_take_the_splits_name(
+    source, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("sole.evals.quality.measured_episodes", lambda config: EPISODES)
+    figures = tmp_path / "f.json"
+    argv = ["eval", "quality", "--model", "oracle", "--no-controls", "--figures", str(figures)]
+    assert main([*argv, *source]) == 2
+    assert "--prefix: say what these figures are called" in capsys.readouterr().err
+    assert not figures.exists()
+    assert main([*argv, *source, "--prefix", "mine"]) == 0
+    assert main(argv) == 0
+    names = {entry["name"] for entry in json.loads(figures.read_text())}
+    assert {"mine.mae", "metaworld-test.mae"} <= names
+
+
 def test_other_models_and_other_readings_are_rows_of_the_same_table(tmp_path, monkeypatch):
     monkeypatch.setattr("sole.evals.quality.labelled_episodes", lambda c, split: EPISODES)
     seen = []

@@ -70,7 +70,8 @@ class QualityConfig(LabelledConfig):
     out: Path | None = None
     """Also write everything measured as JSON here, and NAME.episodes.parquet beside it."""
     prefix: str = ""
-    """Name of the figures, for example test17."""
+    """Name of the figures, for example test17; SUITE-SPLIT unless named, which only episodes of the
+    split may be called."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,6 +89,7 @@ def run_quality(argv: Sequence[str]) -> int:
     config = parse_config(QualityConfig, argv, "sole eval quality")
     _refuse_one_name_twice(config)
     _refuse_two_sources(config)
+    _refuse_anothers_name(config)
     make_room(config.out)
     say_left_out(CONTROLS, config.controls)
     models = {"": labelled_judge(config, config.calibration)}
@@ -115,6 +117,17 @@ def _refuse_two_sources(config: QualityConfig) -> None:
         raise ConfigError("--recorded: the episodes come from there; leave out --data and --tasks")
     if config.recorded is None and any(one is not None for one in about):
         raise ConfigError("--task, --external and --wrist: they say what --recorded holds; give it")
+
+
+def _refuse_anothers_name(config: QualityConfig) -> None:
+    """Figures of other episodes must not take the name of the split's."""
+    flags = ("data", "recorded", "tasks")
+    given = [f"--{flag}" for flag in flags if getattr(config, flag)]
+    if config.figures and given and not config.prefix:
+        raise ConfigError(
+            f"--prefix: say what these figures are called, such as --prefix mine; with {given[0]} "
+            f"they are not those of {config.suite}-{config.split}"
+        )
 
 
 def _say_uncontrolled(row: Row) -> None:
