@@ -397,6 +397,17 @@ def test_damaged_cache_and_unknown_policy_are_one_line(tmp_path, monkeypatch):
         collection.collect(["fake/a"], 1, 5, tmp_path, 6, policies=("expertt",))
 
 
+def test_an_emptied_episode_and_a_file_for_a_cache_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "collect_episode", fake_collect)
+    collection.collect(["fake/a"], 1, 5, tmp_path, 6)
+    emptied = next(tmp_path.glob("*.npz"))
+    emptied.write_bytes(b"")
+    with pytest.raises(DataError, match="delete it"):
+        collection.collect(["fake/a"], 1, 5, tmp_path, 6)
+    with pytest.raises(ConfigError, match="choose another folder"):
+        collection.collect(["fake/a"], 1, 5, emptied, 6)
+
+
 def test_cost_measures_size_and_speed_of_a_checkpoint(tmp_path):
     folder = make_tiny_nano(tmp_path)
     figures = {f.name: f.value for f in measure_cost(
