@@ -144,6 +144,15 @@ def test_one_task_is_drawn_and_left_out_by_episode():
     assert len(set(data.folds)) == 5
 
 
+def test_no_fold_of_one_task_is_all_the_experts_whose_turn_comes_every_fifth_time():
+    episodes = make_episodes(1, 50)
+    data = gather(episodes, Boaster().score(episodes), "success_probability")
+    of_experts = set(data.folds[data.episode % 5 == 0])
+    assert len(of_experts) > 2
+    sizes = [len(set(data.episode[data.folds == fold])) for fold in range(5)]
+    assert sizes == [10] * 5
+
+
 def test_calibrated_success_is_the_rule_that_was_promised():
     data, record = fitted(Boaster(), wanted=Wanted(fpr=0.3))
     scores = Calibrated(Boaster(), record).score(EPISODES)

@@ -86,8 +86,11 @@ class Labelled:
     def folds(self) -> np.ndarray:
         """``(F,)`` what is left out together: as the groups, but five at most of one task."""
         groups = self._groups_of_episodes()
-        one_task = len(set(self.tasks)) == 1
-        return (groups % _FOLDS_OF_ONE_TASK if one_task else groups)[self.episode]
+        if len(set(self.tasks)) == 1:
+            # Shuffled, because policies come in turn: every fifth episode may be of one kind.
+            drawn = np.random.default_rng(0).permutation(len(groups))
+            groups = drawn % _FOLDS_OF_ONE_TASK
+        return groups[self.episode]
 
 
 def choose_signal(scores: Sequence[EpisodeScore], wanted: str) -> Signal:
