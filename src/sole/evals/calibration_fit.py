@@ -134,8 +134,9 @@ def gather(episodes: Sequence[Episode], scores: Sequence[EpisodeScore], signal: 
 
 
 def fit(
-    data: Labelled, wanted: Wanted, *, model_id: str, signal: Signal, made_from: str
-) -> Calibration:
+    data: Labelled, wanted: Wanted, *, model_id: str, signal: Signal, made_from: str,
+    fitted_on: Sequence[str] = (),
+) -> Calibration:  # fmt: skip
     """Fit both maps and choose the threshold.
 
     Args:
@@ -144,6 +145,7 @@ def fit(
         model_id: Of the model that judged them.
         signal: What success is read from.
         made_from: Where they came from.
+        fitted_on: Fingerprints of their episodes (:mod:`sole.evals.overlap`).
 
     Raises:
         ConfigError: If there are too few failed or successful episodes, or the failed ones that
@@ -165,6 +167,7 @@ def fit(
     return Calibration(
         model_id=model_id,
         made_from=made_from,
+        fitted_on=tuple(fitted_on),
         signal=signal,
         success=success,
         progress=fit_isotonic(data.judged, data.true),

@@ -22,6 +22,7 @@ from sole.evals.controls import control_metrics
 from sole.evals.figures import record_figures
 from sole.evals.labelled import LabelledConfig, judge, labelled_episodes, labelled_judge
 from sole.evals.output import make_room
+from sole.evals.overlap import say_fitted_on
 from sole.evals.per_episode import (
     episode_metrics,
     held,
@@ -96,6 +97,7 @@ def run_quality(argv: Sequence[str]) -> int:
     models |= {name.partition(":")[0]: load_reward_model(name) for name in _controls(config)}
     models |= _competitors(config)
     episodes = measured_episodes(config)
+    say_fitted_on(models.values(), episodes)
     rows = {name: measure(model, episodes, config) for name, model in models.items()}
     _say_uncontrolled(rows[""])
     return _report(config, rows, argv)
