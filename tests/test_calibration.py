@@ -11,7 +11,7 @@ from sole import samples
 from sole.cli import main
 from sole.data.episode import Episode, EpisodeScore, StepScore, Truth, make_example_episode
 from sole.errors import ConfigError, DataError
-from sole.evals.calibration import CalibrateConfig, refuse_held_out, refuse_overlap
+from sole.evals.calibration import CalibrateConfig, refuse_held_out
 from sole.evals.calibration_fit import (
     Wanted,
     applied,
@@ -21,6 +21,7 @@ from sole.evals.calibration_fit import (
     operating_points,
     report,
 )
+from sole.evals.overlap import refuse_overlap
 from sole.evals.reliability import PROBABILITY_BINS, calibration_error, in_bins
 from sole.progress.calibrate import judged_success
 from sole.rewarders.base import CostCounters
@@ -142,6 +143,15 @@ def test_one_task_is_drawn_and_left_out_by_episode():
     assert found["ece_after"]["value"] < 0.05
     assert len(set(data.groups)) == 80
     assert len(set(data.folds)) == 5
+
+
+def test_no_fold_of_one_task_is_all_the_experts_whose_turn_comes_every_fifth_time():
+    episodes = make_episodes(1, 50)
+    data = gather(episodes, Boaster().score(episodes), "success_probability")
+    of_experts = set(data.folds[data.episode % 5 == 0])
+    assert len(of_experts) > 2
+    sizes = [len(set(data.episode[data.folds == fold])) for fold in range(5)]
+    assert sizes == [10] * 5
 
 
 def test_calibrated_success_is_the_rule_that_was_promised():
@@ -358,6 +368,34 @@ def test_quality_measures_the_calibrated_model_beside_plain_controls(tmp_path, m
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["model_id"] for row in rows][:2] == ["oracle/calibrated", "ramp"]
     assert rows[0]["summary"]["mae"]["value"] == pytest.approx(0.0, abs=1.0)
+
+
+def test_who_measures_a_calibration_on_what_it_was_fitted_on_is_told(tmp_path, monkeypatch, capsys):
+    path, others = tmp_path / "c.json", make_episodes(2, 4, 5)
+    monkeypatch.setattr("sole.evals.calibration.labelled_episodes", lambda config, split: EPISODES)
+    assert main(["calibrate", "--model", "oracle", "--out", str(path), "--json"]) == 0
+    assert "fitted_on" not in json.loads(capsys.readouterr().out)["calibration"]
+
+    def stop(*_):
+        raise ConfigError("enough was said")
+
+    def said(verb, episodes, calibration=path) -> str:
+        monkeypatch.setattr(f"sole.evals.{verb}.measure", stop)
+        monkeypatch.setattr(f"sole.evals.{verb}.labelled_episodes", lambda config, split: episodes)
+        argv = ["eval", verb, "--model", "oracle", "--calibration", str(calibration), "--json"]
+        assert main(argv) == 2
+        return capsys.readouterr().err
+
+    some = [*EPISODES[:3], *others]
+    for verb in ("quality", "robustness"):
+        warned = said(verb, some)
+        assert "oracle/calibrated: its calibration was fitted on 3 of these 11 episodes" in warned
+        assert "--calibration none" in warned
+        assert "fitted on" not in said(verb, others) + said(verb, some, UNCALIBRATED)
+    old = json.loads(path.read_text())
+    del old["fitted_on"]
+    path.write_text(json.dumps(old))
+    assert "fitted on" not in said("quality", some)
 
 
 def test_score_refuses_another_models_calibration(ramp_calibration, capsys):

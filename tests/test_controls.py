@@ -15,6 +15,7 @@ from sole.evals.process import process_metrics
 from sole.evals.quality import QualityConfig, measure
 from sole.evals.result import Row
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
+from sole.sims.registry import SUITES, task_names
 
 CURVE = [0, 20, 45, 60, 80, 100, 100]
 
@@ -36,7 +37,7 @@ def found(model) -> dict[str, float]:
 
 
 def test_videos_are_cut_at_success_and_made_of_the_frames_that_their_names_say():
-    videos = control_videos(EXPERTS[0], {e.env_name: e.task for e in EXPERTS})
+    videos = control_videos(EXPERTS[0], {e.env_name: [e.task] for e in EXPERTS})
     frames = EXPERTS[0].views["external"]
     assert videos["forward"].n_frames == 6
     assert videos["slow"].n_frames == 12
@@ -86,9 +87,37 @@ def test_a_paraphrase_that_changes_the_verdict_is_seen():
 
 
 def test_other_sentences_are_of_other_tasks_and_different():
-    others = other_sentences(EXPERTS[0], {e.env_name: e.task for e in EXPERTS})
+    others = other_sentences(EXPERTS[0], {e.env_name: [e.task] for e in EXPERTS})
     assert len(others) == len(set(others)) >= 3
     assert EXPERTS[0].task not in others
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [("a", []), ("ab", ["do b"]), ("abc", ["do b", "do c"])]
+)
+def test_another_wording_of_a_task_is_not_another_tasks_sentence(names, told):
+    sentences = {f"fake/{name}": [f"do {name}"] for name in names}
+    sentences["fake/a"] = ["please do a", "do a", "a again"]
+    assert other_sentences(EXPERTS[0], sentences) == told
+    sentences |= {f"fake/{name}": ["a again"] for name in names[1:]}
+    assert other_sentences(EXPERTS[0], sentences) == []
+
+
+def test_a_single_task_in_two_wordings_has_no_gap():
+    episodes = [replace(EXPERTS[0], task="do it first", policy="undo"), EXPERTS[0]]
+    metrics = control_metrics(lambda videos: judge(Oracle(), videos, 4, "x"), episodes)["fake/a"]
+    assert "rewind_kendall" in metrics
+    assert not {"instruction_gap", "confusion_gap"} & set(metrics)
+
+
+def test_the_sentences_told_on_the_held_out_tasks_stay_those_of_the_recorded_numbers():
+    names = [name for name in task_names("test") if name.startswith("metaworld/")]
+    told = {name: SUITES["metaworld"].tasks[name.partition("/")[2]].sentence for name in names}
+    assert len(names) == 17
+    for place, name in enumerate(names):
+        chosen = [told[names[(place + step) % 17]] for step in (8, 4, 12, 9)]
+        sentences = {n: [s] for n, s in told.items()}
+        assert other_sentences(expert(told[name], name), sentences) == chosen
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sole.data.episode import (
     make_facts,
 )  # fmt: skip
 from sole.errors import ConfigError, DataError
-from sole.evals import collection
+from sole.evals import collection, quality
 from sole.evals.cost import CostConfig, measure_cost
 from sole.evals.quality import QualityConfig, measure
 from sole.evals.result import Row, summary_tables
@@ -130,6 +130,24 @@ def test_verb_writes_results_and_figures(tmp_path, monkeypatch, capsys):
     assert len(json.loads(out.read_text())["rows"]) == 5
     assert not math.isnan(json.loads(out.read_text())["rows"][0]["pooled"]["auc"])
     assert "spearman" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "source", [["--data", "d"], ["--recorded", "d"], ["--tasks", "metaworld/dial-turn"]]
+)
+def test_figures_of_other_episodes_do_not_take_the_splits_name(
+    source, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("sole.evals.quality.measured_episodes", lambda config: EPISODES)
+    figures = tmp_path / "f.json"
+    argv = ["eval", "quality", "--model", "oracle", "--no-controls", "--figures", str(figures)]
+    assert main([*argv, *source]) == 2
+    assert "--prefix: say what these figures are called" in capsys.readouterr().err
+    assert not figures.exists()
+    given = {source[0][2:]: source[1:] if source[0] == "--tasks" else source[1]}
+    quality._refuse_anothers_name(config(figures=figures, prefix="mine", **given))
+    quality._refuse_anothers_name(config(figures=figures))
+    quality._refuse_anothers_name(config(**given))
 
 
 def test_other_models_and_other_readings_are_rows_of_the_same_table(tmp_path, monkeypatch):
@@ -377,6 +395,17 @@ def test_damaged_cache_and_unknown_policy_are_one_line(tmp_path, monkeypatch):
         collection.collect(["fake/a"], 1, 5, tmp_path, 6)
     with pytest.raises(ConfigError, match="choose from"):
         collection.collect(["fake/a"], 1, 5, tmp_path, 6, policies=("expertt",))
+
+
+def test_an_emptied_episode_and_a_file_for_a_cache_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "collect_episode", fake_collect)
+    collection.collect(["fake/a"], 1, 5, tmp_path, 6)
+    emptied = next(tmp_path.glob("*.npz"))
+    emptied.write_bytes(b"")
+    with pytest.raises(DataError, match="delete it"):
+        collection.collect(["fake/a"], 1, 5, tmp_path, 6)
+    with pytest.raises(ConfigError, match="choose another folder"):
+        collection.collect(["fake/a"], 1, 5, emptied, 6)
 
 
 def test_cost_measures_size_and_speed_of_a_checkpoint(tmp_path):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from gymnasium.spaces import Box
 from hypothesis import given
 from hypothesis import strategies as st
 from test_browser import check_driven, drive, needs_browser
+from test_calibrated_ways import Talker, calibrated
 
 from sole.cli import main
 from sole.data.attempts import read_attempts
@@ -512,6 +514,40 @@ def test_replay_counts_who_is_still_fooled(attacked):
     assert all(replay(saved, Brightness(), 4))
     assert not any(replay(saved, Oracle(), 4))
     assert not any(replay(saved, Constant(40.0), 4))
+
+
+class Doubter(Talker):
+    """Says success with probability 0.4, in both ways."""
+
+    def thinking(self):
+        return Doubter(words=True)
+
+    def score(self, episodes):
+        return [replace(s, steps=tuple(map(self._doubt, s.steps))) for s in super().score(episodes)]
+
+    def _doubt(self, step):
+        return replace(step, success_probability=0.4) if step.success_probability else step
+
+
+def test_words_are_judged_by_the_threshold_of_the_way_with_words(tmp_path):
+    search = {"model": calibrated(Doubter(), 0.3), "optimisers": ("random",), "episodes": 16}
+    found = attack(tmp_path, **search)
+    assert (found["n_saved"] > 0, found["n_fooling_with_words"]) == (True, 0)
+    saved = read_exploits(tmp_path)
+    about = saved[0].about
+    assert (about["rule"]["success_at"], about["with_words"]["rule"]["success_at"]) == (0.3, 0.5)
+    strict = calibrated(Doubter(), 0.9)
+    assert not any(replay(saved, strict, 4))
+    assert all(replay(saved, strict, 4, 0.35))
+
+
+def test_a_threshold_that_was_chosen_holds_for_words_and_for_every_replay(tmp_path):
+    search = {"model": calibrated(Doubter(), 0.9), "optimisers": ("random",), "episodes": 16}
+    found = attack(tmp_path, judged_success_at=0.35, **search)
+    assert found["n_fooling_with_words"] == found["n_saved"] > 0
+    saved = read_exploits(tmp_path)
+    assert all(replay(saved, calibrated(Doubter(), 0.9), 4))
+    assert not any(replay(saved, calibrated(Doubter(), 0.3), 4, 0.5))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
@@ -40,6 +39,7 @@ from sole.evals.labelled import (
     task_labels,
 )
 from sole.evals.output import make_room, write_table
+from sole.evals.overlap import fingerprints, refuse_overlap
 from sole.evals.reliability import PROBABILITY_BINS, draw_reliability, in_bins
 from sole.progress.calibrate import Calibration
 from sole.rewarders.beside import UNCALIBRATED, calibration_path
@@ -91,6 +91,7 @@ def main(argv: Sequence[str]) -> int:
     calibration = fit(
         data, config.wanted, model_id=model.model_id, signal=signal,
         made_from=str(config.data or " ".join(sorted(set(task_labels(episodes))))),
+        fitted_on=fingerprints(episodes),
     )  # fmt: skip
     said = cross_fitted(data, config.wanted)
     found = {"fit": report(data, calibration, said)}
@@ -162,27 +163,6 @@ def _is_checked(config: CalibrateConfig) -> bool:
     return checked
 
 
-def refuse_overlap(fitted: Sequence[Episode], checked: Sequence[Episode]) -> None:
-    """Refuse to measure a calibration on the episodes it was fitted on.
-
-    Raises:
-        ConfigError: If any episode is in both.
-    """
-    both = {_fingerprint(e) for e in fitted} & {_fingerprint(e) for e in checked}
-    if both:
-        raise ConfigError(
-            f"{len(both)} episodes would be fitted on and checked on; check on others"
-        )
-
-
-def _fingerprint(episode: Episode) -> str:
-    """The sentence and the pictures: names and seeds are not always there."""
-    pictures = hashlib.blake2b(episode.task.encode())
-    for name in sorted(episode.views):
-        pictures.update(np.ascontiguousarray(episode.views[name]).data)
-    return pictures.hexdigest()
-
-
 def refuse_held_out(names: Sequence[str]) -> None:
     """Refuse to choose anything on a test task.
 
@@ -216,7 +196,7 @@ def _show(
     config: CalibrateConfig, out: Path, calibration: Calibration, found: dict[str, Any]
 ) -> None:
     if config.print_json:
-        about = calibration.model_dump(exclude={"success", "progress"})
+        about = calibration.model_dump(exclude={"success", "progress", "fitted_on"})
         whole = {"calibration": about, "out": str(out), **found}
         sys.stdout.write(json.dumps(whole, allow_nan=False) + "\n")
         return

@@ -86,8 +86,11 @@ class Labelled:
     def folds(self) -> np.ndarray:
         """``(F,)`` what is left out together: as the groups, but five at most of one task."""
         groups = self._groups_of_episodes()
-        one_task = len(set(self.tasks)) == 1
-        return (groups % _FOLDS_OF_ONE_TASK if one_task else groups)[self.episode]
+        if len(set(self.tasks)) == 1:
+            # Shuffled, because policies come in turn: every fifth episode may be of one kind.
+            drawn = np.random.default_rng(0).permutation(len(groups))
+            groups = drawn % _FOLDS_OF_ONE_TASK
+        return groups[self.episode]
 
 
 def choose_signal(scores: Sequence[EpisodeScore], wanted: str) -> Signal:
@@ -131,8 +134,9 @@ def gather(episodes: Sequence[Episode], scores: Sequence[EpisodeScore], signal: 
 
 
 def fit(
-    data: Labelled, wanted: Wanted, *, model_id: str, signal: Signal, made_from: str
-) -> Calibration:
+    data: Labelled, wanted: Wanted, *, model_id: str, signal: Signal, made_from: str,
+    fitted_on: Sequence[str] = (),
+) -> Calibration:  # fmt: skip
     """Fit both maps and choose the threshold.
 
     Args:
@@ -141,6 +145,7 @@ def fit(
         model_id: Of the model that judged them.
         signal: What success is read from.
         made_from: Where they came from.
+        fitted_on: Fingerprints of their episodes (:mod:`sole.evals.overlap`).
 
     Raises:
         ConfigError: If there are too few failed or successful episodes, or the failed ones that
@@ -162,6 +167,7 @@ def fit(
     return Calibration(
         model_id=model_id,
         made_from=made_from,
+        fitted_on=tuple(fitted_on),
         signal=signal,
         success=success,
         progress=fit_isotonic(data.judged, data.true),

@@ -10,6 +10,7 @@ from sole.console import progress_bar
 from sole.data.cache import get_episode, put_episode
 from sole.data.episode import Episode
 from sole.errors import ConfigError, DataError
+from sole.run import make_folder
 from sole.synth import policies as synth_policies
 from sole.synth.collect import close_simulators, collect_episode
 from sole.synth.plan import has_expert
@@ -39,7 +40,8 @@ def collect(
     that need none.
 
     Raises:
-        ConfigError: If a policy is unknown, or if none can be filmed without an expert.
+        ConfigError: If a policy is unknown, none can be filmed without an expert, or the cache
+            cannot be made.
         DataError: If a cached episode is damaged.
     """
     if unknown := sorted(set(policies) - set(synth_policies.POLICIES)):
@@ -49,7 +51,7 @@ def collect(
     if not policies:
         raise ConfigError("policies: expected at least one, got none")
     possible = {name: _possible(name, policies) for name in env_names}
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     episodes = []
     with progress_bar("collecting", total=len(possible) * per_task) as advance:
         for env_name, chosen in possible.items():
@@ -80,5 +82,5 @@ def _episode(path: Path, env_name: str, policy: str, seed: int, n_frames: int) -
         put_episode(path, collect_episode(env_name, policy, seed, n_frames=n_frames))
     try:
         return get_episode(path)
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: damaged ({error}); delete it, it will be made again") from error

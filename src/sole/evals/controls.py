@@ -48,12 +48,12 @@ def control_metrics(judge: Judge, episodes: Sequence[Episode]) -> dict[str, dict
     return found
 
 
-def control_videos(episode: Episode, sentences: Mapping[str, str]) -> dict[str, Episode]:
+def control_videos(episode: Episode, sentences: Mapping[str, Sequence[str]]) -> dict[str, Episode]:
     """Every control video of one expert episode, by name.
 
     Args:
         episode: It succeeds; what follows its first success is cut off.
-        sentences: One instruction per task, this one's among them.
+        sentences: The wordings of each task, this one's among them.
     """
     last = first_success(episode)
     n_frames, times = episode.n_frames, np.arange(last + 1)
@@ -166,14 +166,27 @@ def mistold(episode: Episode, sentence: str) -> Episode:
     return replace(episode, task=sentence, truth=truth)
 
 
-def _sentences(episodes: Sequence[Episode]) -> dict[str, str]:
-    return {e.env_name: e.task for e in reversed(episodes)}
+def _sentences(episodes: Sequence[Episode]) -> dict[str, list[str]]:
+    """Every wording of each task, in the order in which the episodes tell them."""
+    found: dict[str, list[str]] = {}
+    for episode in episodes:
+        told = found.setdefault(episode.env_name, [])
+        if episode.task not in told:
+            told.append(episode.task)
+    return found
 
 
-def other_sentences(episode: Episode, sentences: Mapping[str, str]) -> list[str]:
-    """Sentences of up to four other tasks, the first of them half the alphabet away."""
+def other_sentences(episode: Episode, sentences: Mapping[str, Sequence[str]]) -> list[str]:
+    """Sentences of up to four other tasks, the first of them half the alphabet away.
+
+    Args:
+        episode: What it is told is none of them, nor any other wording of its task.
+        sentences: The wordings of each task; of another one the first is taken.
+    """
     names = sorted(sentences)
     place, n = names.index(episode.env_name), len(names)
     steps = [n // 2, n // 4, (3 * n) // 4, n // 2 + 1][:N_OTHER_SENTENCES]
-    chosen = [sentences[names[(place + step) % n]] for step in steps]
-    return list(dict.fromkeys(s for s in chosen if s != episode.task))
+    # Of up to three tasks some of these steps lead back to the task itself.
+    chosen = [sentences[names[(place + step) % n]][0] for step in steps if step % n]
+    own = {episode.task, *sentences[episode.env_name]}
+    return list(dict.fromkeys(s for s in chosen if s not in own))

@@ -22,6 +22,7 @@ from sole.evals.controls import control_metrics
 from sole.evals.figures import record_figures
 from sole.evals.labelled import LabelledConfig, judge, labelled_episodes, labelled_judge
 from sole.evals.output import make_room
+from sole.evals.overlap import say_fitted_on
 from sole.evals.per_episode import (
     episode_metrics,
     held,
@@ -70,7 +71,8 @@ class QualityConfig(LabelledConfig):
     out: Path | None = None
     """Also write everything measured as JSON here, and NAME.episodes.parquet beside it."""
     prefix: str = ""
-    """Name of the figures, for example test17."""
+    """Name of the figures, for example test17; SUITE-SPLIT unless named, which only episodes of the
+    split may be called."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,12 +90,14 @@ def run_quality(argv: Sequence[str]) -> int:
     config = parse_config(QualityConfig, argv, "sole eval quality")
     _refuse_one_name_twice(config)
     _refuse_two_sources(config)
+    _refuse_anothers_name(config)
     make_room(config.out)
     say_left_out(CONTROLS, config.controls)
     models = {"": labelled_judge(config, config.calibration)}
     models |= {name.partition(":")[0]: load_reward_model(name) for name in _controls(config)}
     models |= _competitors(config)
     episodes = measured_episodes(config)
+    say_fitted_on(models.values(), episodes)
     rows = {name: measure(model, episodes, config) for name, model in models.items()}
     _say_uncontrolled(rows[""])
     return _report(config, rows, argv)
@@ -115,6 +119,17 @@ def _refuse_two_sources(config: QualityConfig) -> None:
         raise ConfigError("--recorded: the episodes come from there; leave out --data and --tasks")
     if config.recorded is None and any(one is not None for one in about):
         raise ConfigError("--task, --external and --wrist: they say what --recorded holds; give it")
+
+
+def _refuse_anothers_name(config: QualityConfig) -> None:
+    """Figures of other episodes must not take the name of the split's."""
+    flags = ("data", "recorded", "tasks")
+    given = [f"--{flag}" for flag in flags if getattr(config, flag)]
+    if config.figures and given and not config.prefix:
+        raise ConfigError(
+            f"--prefix: say what these figures are called, such as --prefix mine; with {given[0]} "
+            f"they are not those of {config.suite}-{config.split}"
+        )
 
 
 def _say_uncontrolled(row: Row) -> None:

@@ -32,6 +32,7 @@ from sole.evals.labelled import (
     task_labels,
 )
 from sole.evals.output import Share, finite, make_room, write_table
+from sole.evals.overlap import say_fitted_on
 from sole.evals.per_episode import held, moves, succeeds, success_score
 from sole.evals.refilm import SIM_ATTACKS, Refilm, Take, can_refilm
 from sole.progress.calibrate import judged_success
@@ -125,6 +126,7 @@ def run_robustness(argv: Sequence[str]) -> int:
     make_room(config.out)
     model = labelled_judge(config, config.calibration)
     episodes = labelled_episodes(config, config.split)
+    say_fitted_on([model], episodes)
     at = success_at(model, config.judged_success_at)
     effects, clean, table = measure(model, episodes, config, at)
     whole = _as_dict(model, episodes, clean, effects, at, config)

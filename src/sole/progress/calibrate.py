@@ -60,6 +60,8 @@ class Calibration(BaseModel):
         version: Of this record.
         model_id: The model, with its protocol, that it holds for; no other one may use it.
         made_from: Where the labelled episodes came from.
+        fitted_on: Fingerprints of those episodes (:mod:`sole.evals.overlap`); empty in records from
+            before they were noted.
         signal: What the success map reads: the model's success probability, or its progress / 100.
         success: Signal in [0, 1] to the probability that the task is done at that frame.
         progress: Judged to true progress, percent.
@@ -77,6 +79,7 @@ class Calibration(BaseModel):
     version: Literal[1] = 1
     model_id: str
     made_from: str
+    fitted_on: tuple[str, ...] = ()
     signal: Signal
     success: MonotoneMap
     progress: MonotoneMap

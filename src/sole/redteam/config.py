@@ -94,5 +94,8 @@ class ReplayConfig(JudgeConfig):
     """What sole redteam wrote, or any part of it that holds exploits."""
     max_share: float = Field(0.0, ge=0, le=1)
     """Share of the exploits that may still fool the model."""
+    judged_success_at: float | None = Field(None, gt=0, le=1)
+    """Success probability that counts as judged success; what the search was told, else what the
+    calibration says, else as the exploit was found."""
     batch: int = Field(16, gt=0)
     """Episodes judged together."""

@@ -31,6 +31,7 @@ from sole.redteam.search import MakeEnv, Search, SearchRecord, Stage
 from sole.report.overlay import write_overlay
 from sole.rewarders.base import RewardModel
 from sole.rewarders.beside import in_way
+from sole.rewarders.calibrated import success_at
 from sole.run import write_atomically
 from sole.sims.registry import task_names
 
@@ -195,7 +196,7 @@ def harvest(
     Args:
         found: Distinct exploits by full task name.
         config: Settings of the run.
-        rule: What an exploit is.
+        rule: What an exploit is; with words, success counts from that way's own threshold on.
         model: The attacked model.
         make: Makes environments.
         privileged: Show the truth to the model; the oracle's only.
@@ -204,13 +205,19 @@ def harvest(
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     whole = Harvest([], [])
+    talker = in_way(model, "thinking")
+    aloud = replace(rule, success_at=success_at(talker, config.judged_success_at))
     for env_name, exploits in found.items():
         name = env_name.replace("/", "-")
-        shots, told, unrepeatable = _film_task(exploits, config, rule, Stage(make, env_name))
-        told += _tell(in_way(model, "thinking"), shots, rule, privileged)
+        shots, told, unrepeatable = _film_task(exploits, config, aloud, Stage(make, env_name))
+        told += _tell(talker, shots, aloud, privileged)
         told.sort(key=lambda one: one.exploit.finding.strength, reverse=True)
         if told:
-            _save_task(fresh / name, told, rule, model.model_id)
+            noted = {
+                "model_id": model.model_id, "rule": asdict(rule),
+                "judged_success_at": config.judged_success_at,
+            }  # fmt: skip
+            _save_task(fresh / name, told, noted, aloud)
         whole.filmed.extend(told)
         whole.unrepeatable.extend(unrepeatable)
     shutil.rmtree(final, ignore_errors=True)
@@ -285,10 +292,10 @@ def fooled(episode: Episode, score: EpisodeScore, rule: Rule) -> Finding | None:
     return find_exploit(curves, rule)
 
 
-def _save_task(folder: Path, filmed: Sequence[Filmed], rule: Rule, model_id: str) -> None:
+def _save_task(folder: Path, filmed: Sequence[Filmed], noted: dict[str, Any], aloud: Rule) -> None:
     """Write a task's exploits; the folder reads like a run of ``sole rl`` to ``--from-runs``."""
     env_name = filmed[0].exploit.tried.search.env_name
-    record = SearchRecord(env=env_name, optimiser="exploits of all", reward=model_id)
+    record = SearchRecord(env=env_name, optimiser="exploits of all", reward=noted["model_id"])
     for number, one in enumerate(filmed):
         save_attempts(folder / "attempts", number, [replace(one.attempt, episode=number)])
         place = folder / f"{number:04d}"
@@ -296,13 +303,13 @@ def _save_task(folder: Path, filmed: Sequence[Filmed], rule: Rule, model_id: str
         put_episode(place / FILM, one.episode)
         write_scores(place / SCORES, [one.score])
         write_overlay(place / "video.mp4", one.episode, one.score)
-        about = _about(one, rule, model_id)
+        about = _about(one, noted, aloud)
         write_atomically(place / RECORD, json.dumps(about, indent=1, allow_nan=False))
     write_atomically(folder / "config.json", record.model_dump_json(indent=2))
 
 
-def _about(filmed: Filmed, rule: Rule, model_id: str) -> dict[str, Any]:
-    """What exploit.json holds."""
+def _about(filmed: Filmed, noted: dict[str, Any], aloud: Rule) -> dict[str, Any]:
+    """What exploit.json holds: what all of them have in common, and what is of this one."""
     tried = filmed.exploit.tried
     said = filmed.finding
     return {
@@ -313,8 +320,7 @@ def _about(filmed: Filmed, rule: Rule, model_id: str) -> dict[str, Any]:
         "episode": tried.number,
         "seed": tried.seed,
         "geometry": tried.geometry,
-        "model_id": model_id,
-        "rule": asdict(rule),
+        **noted,
         "finding": asdict(filmed.exploit.finding),
         "n_alike": filmed.exploit.n_alike,
         "judged_progress": _rounded(tried.curves.judged),
@@ -322,6 +328,7 @@ def _about(filmed: Filmed, rule: Rule, model_id: str) -> dict[str, Any]:
         "true_progress": _rounded(tried.curves.true),
         "with_words": {
             "model_id": filmed.score.model_id,
+            "rule": asdict(aloud),
             "finding": None if said is None else asdict(said),
         },
     }

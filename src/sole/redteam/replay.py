@@ -14,7 +14,7 @@ from rich.table import Table
 from sole.config import parse_config
 from sole.console import stdout
 from sole.redteam.config import JudgeConfig, ReplayConfig
-from sole.redteam.exploit import Finding
+from sole.redteam.exploit import Finding, Rule
 from sole.redteam.harvest import fooled
 from sole.redteam.saved import Saved, read_exploits
 from sole.rewarders.base import RewardModel
@@ -26,7 +26,7 @@ def run_replay(argv: Sequence[str]) -> int:
     config = parse_config(ReplayConfig, argv, "sole redteam replay")
     saved = read_exploits(config.folder)
     model = load_judge(config)
-    findings = replay(saved, model, config.batch)
+    findings = replay(saved, model, config.batch, config.judged_success_at)
     result = _as_dict(config, model, saved, findings)
     if config.print_json:
         sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
@@ -50,19 +50,33 @@ def load_judge(config: JudgeConfig) -> RewardModel:
     )
 
 
-def replay(saved: Sequence[Saved], model: RewardModel, batch: int) -> list[Finding | None]:
+def replay(
+    saved: Sequence[Saved], model: RewardModel, batch: int, judged_success_at: float | None = None
+) -> list[Finding | None]:
     """Judge saved exploits; each finding says how the model is still fooled, or None.
 
-    A calibrated model calls success what its calibration does; others go by the exploit's rule.
+    Args:
+        saved: The exploits.
+        model: The model.
+        batch: How many are judged together.
+        judged_success_at: Success probability that counts. None: what the search was told; else a
+            calibrated model calls success what its calibration does, and others go by the rule.
     """
     from sole.evals.labelled import judge
 
     scores = judge(model, [s.episode for s in saved], batch, "replaying")
-    at = {"success_at": model.success_threshold} if isinstance(model, Calibrated) else {}
     return [
-        fooled(one.episode, score, replace(one.rule, **at))
+        fooled(one.episode, score, _rule(one, model, judged_success_at))
         for one, score in zip(saved, scores, strict=True)
     ]
+
+
+def _rule(saved: Saved, model: RewardModel, chosen: float | None) -> Rule:
+    """What somebody chose comes first, then the model's calibration, then what was found by."""
+    told = saved.judged_success_at if chosen is None else chosen
+    if told is None and isinstance(model, Calibrated):
+        told = model.success_threshold
+    return saved.rule if told is None else replace(saved.rule, success_at=told)
 
 
 def _as_dict(

@@ -35,6 +35,11 @@ class Saved:
         """The rule that it was found with."""
         return Rule(**self.about["rule"])
 
+    @property
+    def judged_success_at(self) -> float | None:
+        """What its search was told to count as success; None where nothing was, or is noted."""
+        return self.about.get("judged_success_at")
+
 
 def read_exploits(folder: Path) -> list[Saved]:
     """Every exploit in or below a folder, sorted by path.
@@ -87,6 +92,9 @@ def _wrong(about: Any) -> str:
     for name, shape in (("rule", Rule), ("finding", Finding)):
         if wrong := _not_numbers(about[name], [f.name for f in fields(shape)]):
             return f"{name}: {wrong}"
+    told = about.get("judged_success_at")
+    if told is not None and not isinstance(told, int | float):
+        return f"judged_success_at: expected a number or null, got {told!r}"
     return ""
 
 
