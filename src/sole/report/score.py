@@ -21,6 +21,7 @@ from sole.data.readers import read_episode
 from sole.data.scores import write_scores
 from sole.errors import ConfigError, VideoError
 from sole.protocol.chain import scored_frames, spread_score
+from sole.protocol.prompt import clean_task
 from sole.report.outputs import OutputFiles, check_output
 from sole.report.table import Scored, as_json, show
 from sole.rewarders.base import RewardModel
@@ -145,6 +146,7 @@ def _check_inputs(config: ScoreConfig) -> None:
     files = [path.partition("::")[0] for path in config.sources().values()]
     if not (config.task or "").strip() or not all(os.path.exists(file) for file in files):
         _read(config)  # says what is wrong
+    clean_task(config.task or "")
 
 
 def _read(config: ScoreConfig) -> Episode:
