@@ -18,7 +18,7 @@ from sole.redteam.exploit import Finding
 from sole.redteam.harvest import fooled
 from sole.redteam.saved import Saved, read_exploits
 from sole.rewarders.base import RewardModel
-from sole.rewarders.calibrated import Calibrated
+from sole.rewarders.calibrated import own_threshold
 
 
 def run_replay(argv: Sequence[str]) -> int:
@@ -58,7 +58,8 @@ def replay(saved: Sequence[Saved], model: RewardModel, batch: int) -> list[Findi
     from sole.evals.labelled import judge
 
     scores = judge(model, [s.episode for s in saved], batch, "replaying")
-    at = {"success_at": model.success_threshold} if isinstance(model, Calibrated) else {}
+    own = own_threshold(model)
+    at = {} if own is None else {"success_at": own}
     return [
         fooled(one.episode, score, replace(one.rule, **at))
         for one, score in zip(saved, scores, strict=True)
