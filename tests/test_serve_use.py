@@ -48,6 +48,9 @@ class WholeOnly(Constant):
 
     needs_whole_episode = True
 
+    def score(self, episodes):
+        return Constant(40).score(episodes)
+
     def start(self, task):
         raise ValueError("looks at whole episodes")
 
