@@ -266,13 +266,18 @@ def test_ctrl_c_waits_for_no_answer_and_no_other_try():
         until(lambda: len(endpoint.asked) == 2, 120)
         running.send_signal(signal.SIGINT)
         began = time.monotonic()
-        _, said = running.communicate(timeout=60)
-        hold.set()
+        try:
+            _, said = running.communicate(timeout=60)
+        finally:
+            hold.set()
+            running.kill()
     assert (running.returncode, said) == (7, b"")
     assert time.monotonic() - began < 40
 
 
 CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from sole.models.api.address import Address
 from sole.models.api.backend import OpenAIBackend
 from sole.models.backend import ask_user
