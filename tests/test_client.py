@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from serving import SECRET, serving
+from test_calibrated_ways import Talker, calibrated
 from tiny import make_tiny_nano
 
 import sole
@@ -21,9 +22,12 @@ from sole.client.calls import Call, Pause, Reply, Server
 from sole.client.wire import Card, png, read_step, score_batches
 from sole.data.episode import make_example_episode
 from sole.errors import ConfigError, ServerError
-from sole.rewarders.base import RewardModel
+from sole.rewarders.base import RewardModel, close_session
+from sole.rewarders.beside import BesideCalibrated
+from sole.rewarders.calibrated import success_at
 from sole.rewarders.check import check_reward_model
 from sole.rewarders.controls import Constant, Ramp, RandomWalk
+from sole.rewarders.ensemble import EnsembleRewardModel
 from sole.rewarders.load import load_reward_model
 from sole.rewarders.sole import load_sole
 
@@ -101,6 +105,44 @@ def test_a_server_without_a_choice_is_taken_as_it_is():
     with serving(Ramp()) as running, RemoteRewardModel(running.url) as remote:
         assert remote.thinking() is remote
         assert remote.ways == ()
+
+
+def test_the_threshold_of_a_served_calibration_counts_in_each_way_of_judging():
+    fast, think = calibrated(Talker(), 0.07), calibrated(Talker(words=True), 0.4)
+    records = {one.model.model_id: one.calibration for one in (fast, think)}
+    model = BesideCalibrated(Talker(), fast.calibration, records)
+    with serving(model) as running, RemoteRewardModel(running.url) as remote:
+        assert success_at(remote, None) == success_at(remote.fast(), None) == 0.07
+        assert success_at(remote.thinking(), None) == 0.4
+        assert success_at(remote, 0.9) == 0.9
+
+
+def test_a_served_model_without_calibration_has_no_threshold(remote):
+    assert remote.success_threshold is None
+    assert success_at(remote, None) == 0.5
+    assert not remote.needs_whole_episode
+
+
+def test_an_older_servers_card_is_read():
+    body = {"model_id": "m", "models": {}, "views": [], "known_views": ["wrist"], "settings": {}}
+    card = Card.read({**body, "limits": LIMITS})
+    assert (card.success_thresholds, card.needs_whole_episode) == ({}, False)
+
+
+def test_another_setting_than_that_of_a_served_calibrated_model_is_refused(nano):
+    with serving(calibrated(load_sole(nano)), think="fast") as running:
+        load_reward_model(running.url, from_zero_weight=0.25)
+        with pytest.raises(ConfigError, match=r"from_zero_weight 0.9 was asked for.*0.25"):
+            load_reward_model(running.url, from_zero_weight=0.9)
+
+
+def test_a_session_within_another_is_closed_on_the_server():
+    with serving(Talker(), think="fast") as running, RemoteRewardModel(running.url) as remote:
+        for model in (calibrated(remote), EnsembleRewardModel([remote, remote])):
+            session = model.start("t")
+            assert len(running.service.sessions) > 0
+            close_session(session)
+            assert len(running.service.sessions) == 0
 
 
 def test_a_closed_session_is_over(remote):

@@ -12,12 +12,12 @@ from tiny import TEXTS, make_tiny_nano
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from sole.data.episode import make_example_episode
-from sole.errors import ModelError
+from sole.errors import BadInputError, ModelError
 from sole.models.base import Question
 from sole.models.nano import SoleNanoImageProcessor, SoleNanoProcessor
 from sole.models.nano.encoder import TileEncoder, load_imagenet
-from sole.models.nano.reader import WEIGHTS, NanoReader, prompt_text
-from sole.models.nano.tokenizer import NUMBERS, train_tokenizer
+from sole.models.nano.reader import WEIGHTS, NanoReader, prompt_text, question_text
+from sole.models.nano.tokenizer import NUMBERS, SPECIAL_TOKENS, train_tokenizer
 from sole.protocol.composite import NANO, compose
 from sole.rewarders.check import check_reward_model
 from sole.rewarders.sole import Decoding, SoleRewardModel
@@ -59,6 +59,17 @@ def test_checkpoint_opens_through_the_auto_classes(tmp_path):
     folder = make_tiny_nano(tmp_path)
     assert AutoConfig.from_pretrained(folder).model_type == "sole_nano"
     assert type(AutoModelForImageTextToText.from_pretrained(folder)).__name__.startswith("SoleNano")
+
+
+@pytest.mark.parametrize("token", SPECIAL_TOKENS)
+def test_no_task_holds_a_token_of_nano(reader, token):
+    with pytest.raises(BadInputError, match="control token"):
+        prompt_text(reader.tokenizer, f"pick the {token.upper()} cube", 10, 4)
+
+
+def test_only_the_templates_own_placeholder_is_a_picture(reader):
+    text = question_text(reader.tokenizer, "is the <image> red?", 4)
+    assert text == "<s>" + "<image>" * 4 + "is the <image> red?"
 
 
 def test_composite_picture_and_cached_tiles_give_the_same_logits(reader):

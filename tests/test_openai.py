@@ -2,7 +2,10 @@
 
 import email.utils
 import logging
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,6 +14,7 @@ import pytest
 from fake_openai import FakeEndpoint, fails, pictures_of, says, weighs
 from hypothesis import given
 from hypothesis import strategies as st
+from serving import until
 
 from sole import cli
 from sole.data.episode import make_example_episode
@@ -228,6 +232,61 @@ def test_what_refuses_every_prompt_stops_at_once(status, complaint):
             backend.generate(prompts(20), max_new_tokens=9)
     assert "go away" in str(caught.value)
     assert len(endpoint.asked) < 20
+
+
+def test_what_refuses_every_prompt_waits_for_no_other_try():
+    begun = threading.active_count()
+
+    def answer(body, number):
+        return fails(429, Retry_After="60") if number_of(body) == 0 else fails(401)
+
+    with FakeEndpoint(answer) as endpoint:
+        backend = OpenAIBackend(Address(f"http://{endpoint.host}/v1", "m", concurrency=2))
+        began = time.monotonic()
+        with pytest.raises(ServerError, match="refuses"):
+            backend.generate(prompts(2), max_new_tokens=9)
+        assert time.monotonic() - began < 40
+    backend._client.close()
+    until(lambda: threading.active_count() <= begun)
+    assert backend.usage.failures == 0
+
+
+def test_ctrl_c_waits_for_no_answer_and_no_other_try():
+    hold = threading.Event()
+
+    def answer(body, number):
+        if number_of(body) == 0:
+            return fails(429, Retry_After="60")
+        hold.wait(60)
+        return says("too late")
+
+    with FakeEndpoint(answer) as endpoint:
+        script = CTRL_C.format(host=endpoint.host)
+        running = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+        until(lambda: len(endpoint.asked) == 2, 120)
+        running.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        try:
+            _, said = running.communicate(timeout=60)
+        finally:
+            hold.set()
+            running.kill()
+    assert (running.returncode, said) == (7, b"")
+    assert time.monotonic() - began < 40
+
+
+CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+from sole.models.api.address import Address
+from sole.models.api.backend import OpenAIBackend
+from sole.models.backend import ask_user
+backend = OpenAIBackend(Address("http://{host}/v1", "m", concurrency=2))
+try:
+    backend.generate([ask_user([f"Question {{i}}?"]) for i in (0, 1)], max_new_tokens=9)
+except KeyboardInterrupt:
+    raise SystemExit(7) from None
+"""
 
 
 def test_an_address_where_nobody_listens_is_said_at_once():

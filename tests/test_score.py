@@ -251,7 +251,10 @@ def test_a_wrong_model_is_named_before_a_long_video_is_read(model, video, capsys
     assert model in refused(capsys, video, *TASK, model=model)
 
 
-@pytest.mark.parametrize(("name", "task"), [("none.mp4", "open it"), ("film.mp4", " ")])
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("none.mp4", "open it"), ("film.mp4", " "), ("film.mp4", "pick the <image> cube")],
+)
 def test_what_is_wrong_at_first_sight_is_said_before_a_model_is_loaded(
     name, task, tmp_path, video, capsys, monkeypatch
 ):

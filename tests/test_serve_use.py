@@ -15,7 +15,7 @@ from serving import serving, until
 from sole.cli import main as sole
 from sole.evals import faults
 from sole.evals import serving as load
-from sole.rewarders.controls import RandomWalk
+from sole.rewarders.controls import Constant, RandomWalk
 from sole.rl.config import RlConfig
 from sole.rl.train import train
 from sole.samples import path as sample
@@ -37,9 +37,29 @@ def test_a_video_is_scored_by_a_server(capsys):
     with serving(RandomWalk(0)) as running:
         flags = ["--task", "open the drawer", "--layout", "side-by-side", "--json"]
         assert sole(["score", str(sample()), *flags, "--model", running.url, "--every", "9"]) == 0
+        assert len(running.service.sessions) == 0
     there = json.loads(capsys.readouterr().out)
     assert there["model_id"] == "random:0/client-e9"
     assert there["steps"][0]["progress"] == 0
+
+
+class WholeOnly(Constant):
+    """Knows no running episode, as gvl."""
+
+    needs_whole_episode = True
+
+    def score(self, episodes):
+        return Constant(40).score(episodes)
+
+    def start(self, task):
+        raise ValueError("looks at whole episodes")
+
+
+def test_a_served_model_of_whole_episodes_is_shown_the_whole_video(capsys):
+    with serving(WholeOnly(40)) as running:
+        flags = ["--task", "open the drawer", "--layout", "side-by-side", "--json"]
+        assert sole(["score", str(sample()), *flags, "--model", running.url, "--every", "9"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"][-1]["progress"] == 40
 
 
 def test_an_unreachable_server_is_one_line(capsys, monkeypatch):

@@ -33,6 +33,8 @@ class _Remote:
         costs: What was asked through this object.
         settings: How the served model reads numbers (``from_zero_weight``).
         ways: How the server can judge when asked to (fast, think); empty if there is no choice.
+        success_threshold: That of the served model's calibration; None if it has none.
+        needs_whole_episode: Whether the served model judges no running episode.
     """
 
     def __init__(self, judging: Judging):
@@ -42,6 +44,9 @@ class _Remote:
         self.costs: CostCounters = judging.costs
         self.settings: Mapping[str, float] = judging.card.settings
         self.ways: tuple[str, ...] = tuple(judging.card.models)
+        thresholds = judging.card.success_thresholds
+        self.success_threshold: float | None = thresholds.get(judging.served_id)
+        self.needs_whole_episode: bool = judging.card.needs_whole_episode
 
     @property
     def n_retries(self) -> int:

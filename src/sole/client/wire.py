@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class Card:
     known_views: tuple[str, ...]
     settings: Mapping[str, float]
     limits: Mapping[str, int]
+    success_thresholds: Mapping[str, float] = field(default_factory=dict)
+    needs_whole_episode: bool = False
 
     @classmethod
     def read(cls, body: Any) -> Card:
@@ -42,8 +44,14 @@ class Card:
         try:
             views, known = tuple(body["views"]), tuple(body["known_views"])
             settings, limits = dict(body["settings"]), dict(body["limits"])
-            return cls(body["model_id"], dict(body["models"]), views, known, settings, limits)
-        except (KeyError, TypeError, ValueError) as error:
+            # Servers of an earlier version do not say these two.
+            thresholds = dict(body.get("success_thresholds", {}))
+            whole = bool(body.get("needs_whole_episode", False))
+            return cls(
+                body["model_id"], dict(body["models"]), views, known, settings, limits, thresholds,
+                whole,
+            )  # fmt: skip
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ServerError("the answer is no model card; expected a `sole serve`") from error
 
     def check_views(self, names: Sequence[str]) -> None:

@@ -157,7 +157,7 @@ def write_messages(
         A system message (text) if the preset has one, then a user message: an image, then text.
 
     Raises:
-        BadInputError: If the task is empty or contains a chat control token.
+        BadInputError: If the task is empty or contains a control token.
         ValueError: If the views or the previous progress are not valid.
 
     Example:
@@ -174,8 +174,9 @@ def clean_task(task: str) -> str:
     """The instruction on one line, without a final full stop.
 
     Raises:
-        BadInputError: If nothing is left, or it contains a control token such as ``<|im_end|>``,
-            with which a task could end the question and write its own answer.
+        BadInputError: If nothing is left, or it contains a control token of some model, such as
+            ``<|im_end|>``, ``<image>`` or ``<answer>``, in any case: with one a task could end the
+            question and write its own answer, or speak of a picture that is not there.
 
     Example:
         >>> clean_task(" Open  the drawer. ")
@@ -186,8 +187,11 @@ def clean_task(task: str) -> str:
         raise BadInputError(
             f"task: expected a sentence, got {task!r}; say what the robot should do"
         )
-    if _CONTROL_TOKEN.search(cleaned):
-        raise BadInputError(f"task: {task!r} contains a chat control token; remove it")
+    token = _CONTROL_TOKEN.search(cleaned)
+    if token:
+        raise BadInputError(
+            f"task: {task!r} contains {token[0]!r}, a control token of models; remove it"
+        )
     return cleaned
 
 
@@ -236,7 +240,9 @@ def parse_reply(text: str) -> Reply:
     return Reply(progress, reasoning, clamped=progress != value)
 
 
-_CONTROL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
+# What models read as a token of its own has this form: nano's <image>, <s> and </answer> as well as
+# <start_of_turn> and <IMG_CONTEXT> of others. No instruction needs a word in angle brackets.
+_CONTROL_TOKEN = re.compile(r"<(?:\|[^|<>]*\||/?\w+/?)>")
 _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
 _THINK_OPEN = re.compile(r"<think>", re.IGNORECASE)
 _THINK_CLOSE = re.compile(r"</think>", re.IGNORECASE)

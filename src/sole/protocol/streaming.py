@@ -65,7 +65,7 @@ class Conversation:
         """Open with the first moment, which is 0 percent by definition.
 
         Raises:
-            BadInputError: If the task is empty or holds a chat control token.
+            BadInputError: If the task is empty or holds a control token.
             ValueError: If the views are not one or two of external and wrist, uint8 RGB.
 
         Example:

@@ -18,7 +18,7 @@ from sole.redteam.exploit import Finding, Rule
 from sole.redteam.harvest import fooled
 from sole.redteam.saved import Saved, read_exploits
 from sole.rewarders.base import RewardModel
-from sole.rewarders.calibrated import Calibrated
+from sole.rewarders.calibrated import own_threshold
 
 
 def run_replay(argv: Sequence[str]) -> int:
@@ -74,8 +74,7 @@ def replay(
 def _rule(saved: Saved, model: RewardModel, chosen: float | None) -> Rule:
     """What somebody chose comes first, then the model's calibration, then what was found by."""
     told = saved.judged_success_at if chosen is None else chosen
-    if told is None and isinstance(model, Calibrated):
-        told = model.success_threshold
+    told = own_threshold(model) if told is None else told
     return saved.rule if told is None else replace(saved.rule, success_at=told)
 
 

@@ -21,9 +21,10 @@ from sole.data.readers import read_episode
 from sole.data.scores import write_scores
 from sole.errors import ConfigError, VideoError
 from sole.protocol.chain import scored_frames, spread_score
+from sole.protocol.prompt import clean_task
 from sole.report.outputs import OutputFiles, check_output
 from sole.report.table import Scored, as_json, show
-from sole.rewarders.base import RewardModel
+from sole.rewarders.base import RewardModel, close_session
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 from sole.rewarders.load import load_reward_model
 from sole.run import write_atomically
@@ -145,6 +146,7 @@ def _check_inputs(config: ScoreConfig) -> None:
     files = [path.partition("::")[0] for path in config.sources().values()]
     if not (config.task or "").strip() or not all(os.path.exists(file) for file in files):
         _read(config)  # says what is wrong
+    clean_task(config.task or "")
 
 
 def _read(config: ScoreConfig) -> Episode:
@@ -217,10 +219,13 @@ def _step_through(model: RewardModel, episode: Episode, every: int) -> EpisodeSc
     asked = scored_frames(episode.n_frames, every)
     session = model.start(episode.task)
     steps = []
-    with progress_bar("scoring", total=len(asked)) as advance:
-        for t in asked:
-            steps.append(session.step({name: v[t] for name, v in episode.views.items()}))
-            advance(1)
+    try:
+        with progress_bar("scoring", total=len(asked)) as advance:
+            for t in asked:
+                steps.append(session.step({name: v[t] for name, v in episode.views.items()}))
+                advance(1)
+    finally:
+        close_session(session)
     return spread_score(
         EpisodeScore(tuple(steps), model.model_id, episode.task), asked, episode.n_frames
     )

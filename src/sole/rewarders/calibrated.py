@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sole.data.episode import Episode, EpisodeScore, StepScore
 from sole.errors import ConfigError, DataError
 from sole.progress.calibrate import Calibration
-from sole.rewarders.base import RewardModel, Session
+from sole.rewarders.base import RewardModel, Session, close_session
 
 #: Success probability that counts where neither a setting nor a calibration says so.
 DEFAULT_SUCCESS_AT = 0.5
@@ -33,6 +33,7 @@ class Calibrated:
     Attributes:
         success_threshold: An episode is judged successful when the success probability of any
             frame reaches it.
+        decoding: The model's own, if it has any.
     """
 
     def __init__(self, model: RewardModel, calibration: Calibration):
@@ -44,6 +45,7 @@ class Calibrated:
         self.model, self.calibration = model, calibration
         self.views, self.costs = model.views, model.costs
         self.needs_whole_episode = getattr(model, "needs_whole_episode", False)
+        self.decoding = getattr(model, "decoding", None)  # None: it has no settings of that kind
         self.success_threshold = calibration.success_threshold
         self.model_id = f"{model.model_id}/calibrated"
 
@@ -98,6 +100,10 @@ class _CalibratedSession:
         begun, self._begun = self._begun, True
         return self._calibration.apply(step) if begun else step
 
+    def close(self) -> None:
+        """Let whoever keeps the model's session forget it."""
+        close_session(self.inner)
+
 
 def success_at(model: RewardModel, chosen: float | None) -> float:
     """The success probability that counts: the setting, else the calibration's, else 0.5.
@@ -109,7 +115,20 @@ def success_at(model: RewardModel, chosen: float | None) -> float:
     """
     if chosen is not None:
         return chosen
-    return float(getattr(model, "success_threshold", DEFAULT_SUCCESS_AT))
+    own = own_threshold(model)
+    return DEFAULT_SUCCESS_AT if own is None else own
+
+
+def own_threshold(model: RewardModel) -> float | None:
+    """The threshold of a calibrated model, in this process or served; None of any other.
+
+    Example:
+        >>> from sole.rewarders.controls import Ramp
+        >>> own_threshold(Ramp()) is None
+        True
+    """
+    own = getattr(model, "success_threshold", None)
+    return None if own is None else float(own)
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -14,7 +14,7 @@ import numpy as np
 
 from sole.data.episode import Episode, EpisodeScore, StepScore
 from sole.models.base import check_moment
-from sole.rewarders.base import CostCounters, RewardModel, Session
+from sole.rewarders.base import CostCounters, RewardModel, Session, close_session
 from sole.rewarders.beside import in_way
 from sole.rewarders.calibrated import success_at
 
@@ -160,6 +160,11 @@ class EnsembleSession:
         self._model.costs.frames += 1
         self._model.count()
         return agree(steps)
+
+    def close(self) -> None:
+        """Let whoever keeps the members' sessions forget them."""
+        for session in self._sessions:
+            close_session(session)
 
 
 def _altered(episode: Episode, copy: int) -> Episode:

@@ -261,6 +261,10 @@ class ModelCard(_Told):
     licence: str
     settings: dict[str, float]
     """How numbers are read."""
+    success_thresholds: dict[str, float] = {}
+    """By model id the success probability that counts, where a calibration says so."""
+    needs_whole_episode: bool = False
+    """It judges no running episode, only whole ones."""
     limits: Limits
     costs: dict[str, float]
     """What was spent since the server was started."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sole import __version__
 from sole.data.episode import VIEW_NAMES, Episode, EpisodeScore, StepScore
 from sole.rewarders.base import RewardModel
+from sole.rewarders.calibrated import own_threshold
 from sole.serve.batching import Batcher, ScoreJob, StepJob
 from sole.serve.config import ServeConfig
 from sole.serve.messages import Limits, ModelCard, ScoreRequest
@@ -133,6 +134,8 @@ class Service:
             known_views=list(VIEW_NAMES),
             licence=licence,
             settings={} if decoding is None else {"from_zero_weight": decoding.from_zero_weight},
+            success_thresholds=self._thresholds(),
+            needs_whole_episode=getattr(self.usual, "needs_whole_episode", False),
             limits=Limits(**limits),
             costs=self._costs(),
             version=__version__,
@@ -158,6 +161,11 @@ class Service:
             "sole_busy_scores": ("The same of score requests.", self._busy["score"]),
         }
         return exposition(self.counts, counters, gauges)
+
+    def _thresholds(self) -> dict[str, float]:
+        """Of each way of judging, because each has a calibration of its own."""
+        found = {m.model_id: own_threshold(m) for m in (self.usual, *self.models.values())}
+        return {model_id: at for model_id, at in found.items() if at is not None}
 
     def _costs(self) -> dict[str, float]:
         all_costs = [vars(m.costs) for m in self.models.values()] or [vars(self.usual.costs)]

@@ -18,14 +18,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import httpx
 import numpy as np
 
-from sole.errors import ConfigError, ModelError, ServerError
+from sole.errors import ConfigError, ModelError, ServerError, SoleError
 from sole.models.api.address import Address
 from sole.models.api.wire import (
     TOP_LOGPROBS,
@@ -97,7 +97,7 @@ class OpenAIBackend:
     Args:
         address: Where it is, and how it is asked.
         key: Sent as a bearer token; None takes it from ``address.key_variable``, if it is set.
-        sleep: Waits so many seconds.
+        sleep: Waits so many seconds; None waits too, but ends when all is stopped.
 
     Raises:
         ConfigError: If the variable holds what cannot be a key.
@@ -113,7 +113,7 @@ class OpenAIBackend:
         address: Address,
         *,
         key: str | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ):
         self.address, self.usage = address, Usage()
         self.model_id = f"{address.model}@{address.host}"
@@ -169,20 +169,35 @@ class OpenAIBackend:
     def _ask_all(self, prompts: Sequence[Prompt], settings: Mapping[str, Any]) -> list[_Outcome]:
         if any(not prompt.chat for prompt in prompts):
             raise ModelError(f"{self.model_id}: a chat endpoint cannot continue a plain text")
-        with ThreadPoolExecutor(self.address.concurrency) as pool:
-            futures = [pool.submit(self._ask, prompt, settings) for prompt in prompts]
+        stop = threading.Event()
+        found: dict[int, _Outcome] = {}
+
+        def ask(i: int) -> tuple[int, _Outcome]:
             try:
-                return [future.result() for future in futures]
-            except BaseException:  # Refused for all, or stopped by the user.
-                pool.shutdown(wait=False, cancel_futures=True)
+                return i, self._ask(prompts[i], settings, stop)
+            except SoleError:  # Refused for all: nobody needs to ask or wait any more.
+                stop.set()
                 raise
 
-    def _ask(self, prompt: Prompt, settings: Mapping[str, Any]) -> _Outcome:
+        # When all are refused, or the user stops, nothing waits for what is still under way, not
+        # even the end of Python (as it would for the threads of a ThreadPoolExecutor).
+        pool = ThreadPool(max(1, min(self.address.concurrency, len(prompts))))
+        try:
+            found.update(pool.imap_unordered(ask, range(len(prompts))))
+        finally:
+            stop.set()
+            pool.close()
+        return [found[i] for i in range(len(prompts))]
+
+    def _ask(self, prompt: Prompt, settings: Mapping[str, Any], stop: threading.Event) -> _Outcome:
+        """Ask until there is an answer; after ``stop`` nobody looks at what this returns."""
         messages = write_messages_json(prompt)
         failed = _Passing("")
         for tries in range(self.address.retries + 1):
             if tries:
-                self._sleep(self._pause_s(tries - 1, failed.wait_s))
+                self._wait(self._pause_s(tries - 1, failed.wait_s), stop)
+            if stop.is_set():
+                return _Outcome({}, "stopped")
             outcome = self._try(messages, settings, again=tries > 0)
             if isinstance(outcome, _Outcome):
                 return outcome
@@ -247,6 +262,12 @@ class OpenAIBackend:
                 if parameter != "max_tokens":  # That one only has another name.
                     log.warning("%s takes no %s: replies may vary", self.model_id, parameter)
         return True
+
+    def _wait(self, seconds: float, stop: threading.Event) -> None:
+        if self._sleep is None:
+            stop.wait(seconds)
+        else:
+            self._sleep(seconds)
 
     def _pause_s(self, tries: int, asked_s: float) -> float:
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**tries)

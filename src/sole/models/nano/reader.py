@@ -182,4 +182,5 @@ def question_text(tokenizer, text: str, n_image_tokens: int) -> str:  # noqa: AN
 
 def _expanded(tokenizer, messages: list[dict[str, Any]], n_image_tokens: int) -> str:  # noqa: ANN001
     text = tokenizer.apply_chat_template(messages, tokenize=False)
-    return text.replace(IMAGE, IMAGE * n_image_tokens)
+    # The picture comes before all words, so the first placeholder is the template's own.
+    return text.replace(IMAGE, IMAGE * n_image_tokens, 1)
