@@ -329,6 +329,20 @@ def test_a_body_of_another_type_is_refused(http):
     refused(http.post("/v1/sessions", json={"task": TASK, "think": "yes"}), 422, "think")
 
 
+def test_a_session_keeps_the_views_of_its_first_frame(http):
+    step, both = f"{opened(http)}/step", [file(), file(name="wrist")]
+    assert http.post(step, files=both).status_code == 200
+    refused(http.post(step, files=[file()]), 422, "began with external, wrist", "got external")
+    assert http.post(step, files=both[::-1]).json()["index"] == 1
+
+
+def test_a_first_frame_that_failed_binds_no_views():
+    with serving(Broken()) as running, client(running) as http:
+        step = f"{opened(http)}/step"
+        for files in ([file()], [file(), file(name="wrist")]):
+            refused(http.post(step, files=files), 500, "RuntimeError")
+
+
 def test_an_unknown_session_says_what_to_do(http):
     refused(http.post("/v1/sessions/none/step", files=[file()]), 404, "open a new one")
     refused(http.delete("/v1/sessions/none"), 404, "no session")

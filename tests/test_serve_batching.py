@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from tiny import make_tiny_nano
 
 from sole.data.episode import EpisodeScore, StepScore, make_example_episode
 from sole.errors import ModelError
+from sole.progress.calibrate import Calibration, MonotoneMap
 from sole.rewarders.base import StepsTogether
+from sole.rewarders.calibrated import Calibrated
 from sole.rewarders.controls import Constant, Ramp
 from sole.rewarders.sole import load_sole
 from sole.serve.batching import Batcher, ScoreJob, StepJob
@@ -18,6 +21,13 @@ from sole.serve.metrics import RequestCounts, exposition
 from sole.serve.sessions import Answers, OpenSession, SessionTable
 
 FRAME = {"external": np.zeros((8, 8, 3), np.uint8)}
+BAD = {"external": np.ones((8, 8, 3), np.uint8)}
+_SAME = MonotoneMap(x=(-100.0, 100.0), y=(-100.0, 100.0))
+CALIBRATION = Calibration(
+    model_id="constant:50", made_from="here", signal="progress", progress=_SAME,
+    success=MonotoneMap(x=(0.0, 1.0), y=(0.0, 1.0)), success_threshold=0.8, wanted_fpr=0.1,
+    fpr_bound=0.1, confidence=0.95, n_failed=40, n_successful=40,
+)  # fmt: skip
 
 
 class Noted(Constant):
@@ -177,6 +187,85 @@ def test_a_batch_that_breaks_moves_no_session_and_the_next_one_runs():
     answers = judged(lambda: [StepJob(model, session, FRAME) for _ in range(2)], model)
     assert isinstance(answers[0], ModelError)
     assert answers[1] == (0, StepScore(1.0))
+
+
+class Picky(Noted):
+    """Refuses BAD, and a batch that holds it, before any session moves."""
+
+    def __init__(self, error=ValueError):
+        super().__init__()
+        self.error, self.n_moved = error, 0
+
+    def step_sessions(self, sessions, views):
+        if any(v is BAD for v in views):
+            raise self.error("a bad picture")
+        self.n_moved += len(sessions)
+        return super().step_sessions(sessions, views)
+
+    def score(self, episodes):
+        if any(e.task == "bad" for e in episodes):
+            raise self.error("a bad episode")
+        return super().score(episodes)
+
+
+def failed(answers):
+    return [isinstance(answer, ModelError) for answer in answers]
+
+
+def test_a_step_that_breaks_its_batch_fails_alone():
+    model = Picky()
+    sessions = [opened(model) for _ in range(3)]
+    views = [FRAME, BAD, FRAME]
+    pairs = list(zip(sessions, views, strict=True))
+    answers = judged(lambda: [StepJob(model, s, v) for s, v in pairs], model)
+    assert failed(answers) == [False, True, False]
+    assert [session.n_steps for session in sessions] == [1, 0, 1]
+
+
+def test_steps_are_not_repeated_where_sessions_may_have_moved():
+    model = Picky(ModelError)
+    sessions = [opened(model) for _ in range(3)]
+    pairs = list(zip(sessions, [FRAME, BAD, FRAME], strict=True))
+    assert all(failed(judged(lambda: [StepJob(model, s, v) for s, v in pairs], model)))
+    assert model.n_moved == 0
+
+
+@pytest.mark.parametrize("error", [ValueError, ModelError])
+def test_a_score_request_that_breaks_its_batch_fails_alone(error):
+    model = Picky(error)
+    good = make_example_episode(1, 4)
+    groups = [[good], [replace(good, task="bad")], [good, good]]
+    answers = judged(lambda: [ScoreJob(model, g) for g in groups], model)
+    assert failed(answers) == [False, True, False]
+
+
+class OneByOne(Constant):
+    """Steps each session by itself; BAD breaks it."""
+
+    def __init__(self, error):
+        super().__init__(50)
+        self.error, self.n_moved = error, 0
+
+    def start(self, task):
+        return self
+
+    def step(self, views):
+        if views is BAD:
+            raise self.error("a bad picture")
+        self.n_moved += 1
+        return StepScore(1.0)
+
+
+@pytest.mark.parametrize("error", [ValueError, ModelError, RuntimeError])
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_sessions_stepped_one_by_one_fail_alone_and_move_once(error, calibrated):
+    inner = OneByOne(error)
+    model = Calibrated(inner, CALIBRATION) if calibrated else inner
+    sessions = [opened(model) for _ in range(3)]
+    pairs = list(zip(sessions, [FRAME, BAD, FRAME], strict=True))
+    answers = judged(lambda: [StepJob(model, s, v) for s, v in pairs], model)
+    assert failed(answers) == [False, True, False]
+    assert inner.n_moved == 2
 
 
 def test_a_model_that_cannot_step_together_is_stepped_one_by_one():

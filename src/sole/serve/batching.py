@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sole.data.episode import Episode, EpisodeScore, StepScore
 from sole.errors import ModelError
 from sole.rewarders.base import RewardModel, StepsTogether
+from sole.rewarders.calibrated import Calibrated
 from sole.serve.sessions import OpenSession
 
 _WAIT_SHARE = 0.15
@@ -35,8 +36,10 @@ class Job(ABC):
     Attributes:
         model: Who judges.
         done: Resolved on the event loop.
+        harmless: Errors of a batch after which each of its jobs may be judged again, alone.
     """
 
+    harmless: ClassVar[tuple[type[Exception], ...]]
     model: RewardModel
     done: asyncio.Future[Any] = field(init=False)
 
@@ -53,6 +56,11 @@ class Job(ABC):
     def alone(self) -> Hashable:
         """No two jobs with the same value go into one batch."""
 
+    @property
+    def together(self) -> bool:
+        """Whether the model judges a batch at once; if not, each job succeeds or fails alone."""
+        return True
+
     @classmethod
     @abstractmethod
     def judge(cls, model: RewardModel, jobs: Sequence[Any]) -> list[Any]:
@@ -63,6 +71,9 @@ class Job(ABC):
 class StepJob(Job):
     """The next moment of one session; its answer is the frame's index and score."""
 
+    # After a ValueError no session has moved, as models that step together promise. After anything
+    # else some may have: judged again, they would see their frame twice.
+    harmless: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
     opened: OpenSession
     views: Mapping[str, np.ndarray]
 
@@ -75,6 +86,13 @@ class StepJob(Job):
     def alone(self) -> Hashable:
         """A session's frames have an order, so each waits for the one before."""
         return id(self.opened)
+
+    @property
+    def together(self) -> bool:
+        """Not where sessions are stepped one after the other: some would have moved, some not."""
+        # A calibrated model has the method whatever is inside.
+        inner = self.model.model if isinstance(self.model, Calibrated) else self.model
+        return isinstance(inner, StepsTogether)
 
     @classmethod
     def judge(cls, model: RewardModel, jobs: Sequence[StepJob]) -> list[tuple[int, StepScore]]:
@@ -91,6 +109,7 @@ class StepJob(Job):
 class ScoreJob(Job):
     """Whole episodes of one request."""
 
+    harmless: ClassVar[tuple[type[Exception], ...]] = (ValueError, ModelError)
     episodes: Sequence[Episode]
 
     @property
@@ -202,21 +221,29 @@ class Batcher:
         return taken
 
     async def _judge(self, jobs: list[Job]) -> None:
-        loop = asyncio.get_running_loop()
-        first, began = jobs[0], time.monotonic()
-        done = loop.run_in_executor(self._thread, first.judge, first.model, jobs)
-        await asyncio.wait([done])
+        began = time.monotonic()
+        for group in [jobs] if jobs[0].together else [[job] for job in jobs]:
+            await self._answer(group)
         self._batch_s = time.monotonic() - began
         self._lately.append({job.alone for job in jobs if isinstance(job, StepJob)})
         self.counts.batches += 1
         self.counts.jobs += len(jobs)
+
+    async def _answer(self, jobs: list[Job]) -> None:
+        """Judge jobs at once; if that fails and may be repeated, alone, so that one fails alone."""
+        loop, first = asyncio.get_running_loop(), jobs[0]
+        done = loop.run_in_executor(self._thread, first.judge, first.model, jobs)
+        await asyncio.wait([done])
         error = done.exception()
-        if error is not None:
+        if isinstance(error, first.harmless) and len(jobs) > 1:
+            for job in jobs:
+                await self._answer([job])
+        elif error is not None:
             self._fail(jobs, error)
-            return
-        for job, answer in zip(jobs, done.result(), strict=True):
-            if not job.done.done():
-                job.done.set_result(answer)
+        else:
+            for job, answer in zip(jobs, done.result(), strict=True):
+                if not job.done.done():
+                    job.done.set_result(answer)
 
     def _fail(self, jobs: list[Job], error: BaseException) -> None:
         """A batch that breaks is its clients' answer and a line in the log; the next one runs."""

@@ -94,11 +94,12 @@ class Service:
         """Judge the next moment of a session; return its index and score.
 
         Raises:
-            HTTPException: If a picture is refused or a view is missing.
+            HTTPException: If a picture is refused, or a view is missing or new.
             ModelError: If the model fails.
         """
         views, digest = await self._decode(lambda: decode_moment(uploads, self.settings), uploads)
         self.check_views(session.model, list(views))
+        session.check_views(views)
         return await session.answers.once(
             request_id, digest, lambda: self.batcher.submit(StepJob(session.model, session, views))
         )
