@@ -426,6 +426,26 @@ def test_without_the_token_nothing_but_health_answers(sent, guarded):
         assert http.get("/v1/ready").status_code == 200
 
 
+@pytest.mark.parametrize("body", [b"{bad", b'{"task": "' + bytes(20_000)], ids=["bad", "long"])
+def test_no_body_is_read_before_the_token(body, guarded):
+    kind = {"Content-Type": "application/json"}
+    with client(guarded) as http:
+        refused(http.post("/v1/sessions", content=body, headers=kind), 401, "Bearer")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "word"),
+    [
+        (b"{bad", "application/json", 422, "JSON"),
+        (b"{}", "application/json", 422, "task"),
+        (b" " * 20_000, "application/json", 413, "bytes"),
+        (b'{"task": "t"}', "text/plain", 415, "application/json"),
+    ],
+)
+def test_a_wrong_body_of_a_session_is_refused_in_one_line(body, kind, status, word, http):
+    refused(http.post("/v1/sessions", content=body, headers={"Content-Type": kind}), status, word)
+
+
 def test_with_the_token_everything_answers(guarded):
     with client(guarded, SECRET) as http:
         assert http.get("/v1/model").status_code == 200

@@ -32,6 +32,7 @@ from sole.serve.intake import (
     parse_request,
     place_for,
     read_form,
+    read_json,
     refusals,
 )
 from sole.serve.messages import (
@@ -52,6 +53,7 @@ from sole.serve.service import Service
 #: Bodies that routes read by themselves; FastAPI knows nothing of them.
 _HAND_READ: tuple[type[BaseModel], ...] = (
     ScoreRequest,
+    SessionRequest,
     *page.BODIES,
     *compare.BODIES,
     *openai.BODIES,
@@ -134,6 +136,12 @@ _STEP_BODY = multipart_body(
     },
     {"external": PICTURES, "wrist": PICTURES},
 )
+_SESSION_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SessionRequest"}}},
+    }
+}
 
 
 @_open.get("/health")
@@ -172,11 +180,13 @@ async def score(request: Request, service: Served, request_id: RequestId = None)
     return ScoreReply(model_id=model_id, episodes=[EpisodeReply.of(s) for s in scores])
 
 
-@_guarded.post("/v1/sessions", status_code=201)
+@_guarded.post("/v1/sessions", status_code=201, openapi_extra=_SESSION_BODY)
 async def open_session(
-    asked: SessionRequest, service: Served, request_id: RequestId = None
+    request: Request, service: Served, request_id: RequestId = None
 ) -> SessionReply:
     """Begin an episode whose frames will come one by one."""
+    # Read here, because FastAPI reads and parses the body of a parameter before it asks for a token.
+    asked = await read_json(SessionRequest, request, service)
     model = service.model_for(asked.think)
     session_id = service.sessions.open(model, asked.task, request_id)
     return SessionReply(
