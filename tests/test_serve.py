@@ -19,8 +19,8 @@ from tiny import make_tiny_nano
 
 from sole.client import RemoteRewardModel
 from sole.data.episode import StepScore, make_example_episode
-from sole.data.video import write_video
-from sole.errors import ConfigError, ServerError
+from sole.data.video import read_video, write_video
+from sole.errors import ConfigError, ServerError, VideoError
 from sole.rewarders.base import CostCounters
 from sole.rewarders.controls import Constant, Oracle, Ramp
 from sole.rewarders.sole import load_sole
@@ -289,6 +289,22 @@ def test_a_film_that_is_cut_short_is_refused_without_the_servers_paths(http, tmp
     reply = score(http, file((tmp_path / "film.mp4").read_bytes()[:900], "video/mp4"))
     refused(reply, 422, "external")
     assert "/tmp" not in reply.text
+
+
+@pytest.mark.parametrize("start", [b"", b"\0\0\0\x18ftypisom"], ids=["playlist", "marked"])
+def test_a_playlist_called_mp4_opens_no_file(start, http, monkeypatch):
+    opened_names, really_open = [], av.open
+    monkeypatch.setattr(av, "open", lambda name, **k: opened_names.append(k) or really_open(name, **k))
+    data = start + b"ffconcat version 1.0\nfile upload.mp4\n"
+    refused(score(http, file(data, "video/mp4")), 422 if start else 415, "external")
+    assert all("concat" not in k["options"]["format_whitelist"] for k in opened_names)
+
+
+def test_another_container_called_mp4_is_refused_by_its_reader(tmp_path):
+    write_video(tmp_path / "film.mp4", np.zeros((2, 32, 32, 3), np.uint8), 10)
+    with pytest.raises(VideoError, match="cannot be read"):
+        read_video(tmp_path / "film.mp4", formats="matroska")
+    assert len(read_video(tmp_path / "film.mp4", formats="mov,mp4")[0]) == 2
 
 
 @pytest.mark.parametrize(
