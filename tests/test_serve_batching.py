@@ -325,16 +325,30 @@ def test_a_session_keeps_its_own_frames_alive_and_not_those_of_its_batch(nano):
     assert maps.untyped_storage().nbytes() == maps.nbytes
 
 
-def test_closing_finishes_what_was_accepted():
-    async def run():
-        model = Noted()
+def test_closing_lets_the_running_batch_end_and_gives_up_the_rest():
+    async def run(model):
         batcher = Batcher(1, wait_s=0.0)
         batcher.start()
         answers = [batcher.submit(StepJob(model, opened(model), FRAME)) for _ in range(4)]
+        while not model.batches:
+            await asyncio.sleep(0.005)
         await batcher.close()
-        return [answer.done() for answer in answers]
+        late = batcher.submit(StepJob(model, opened(model), FRAME))
+        return await asyncio.wait_for(asyncio.gather(*answers, late, return_exceptions=True), 20)
 
-    assert asyncio.run(run()) == [True] * 4
+    class Begun(Noted):
+        """Notes a batch when it begins, and takes its time over it."""
+
+        def step_sessions(self, sessions, views):
+            scores = super().step_sessions(sessions, views)
+            time.sleep(0.3)
+            return scores
+
+    model = Begun()
+    answers = asyncio.run(run(model))
+    assert answers[0] == (0, StepScore(1.0))
+    assert failed(answers) == [False, True, True, True, True]
+    assert model.batches == [("steps", 1)]
 
 
 def test_an_answer_is_given_again_until_it_is_forgotten():

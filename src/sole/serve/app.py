@@ -151,10 +151,8 @@ async def health() -> Health:
 
 
 @_open.get("/ready")
-async def ready(service: Served) -> Health:
-    """Whether new work is taken; 503 while the server is stopping."""
-    if service.draining:
-        raise refusal(503, "stopping; accepted work is being finished")
+async def ready() -> Health:
+    """Whether new work is taken; a server that is stopping takes no connection."""
     return Health(status="ready")
 
 

@@ -154,6 +154,8 @@ class Batcher:
         self._lately: deque[set[Hashable]] = deque(maxlen=2)
         self._batch_s = 0.0
         self._arrived = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._worker: asyncio.Task[None] | None = None
 
@@ -169,17 +171,25 @@ class Batcher:
 
         Await it through :func:`asyncio.shield`: a client that has gone must not take its step back.
         """
-        self._queue.append(job)
-        self._arrived.set()
+        if self._closed:
+            self._give_up([job])
+        else:
+            self._queue.append(job)
+            self._arrived.set()
         return job.done
 
     async def close(self) -> None:
-        """Finish what was accepted, then stop."""
-        while self._queue:
-            await asyncio.wait([self._queue[-1].done])
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.wait([self._worker])
+        """Let the batch end that is running, then stop; what still waits is given up.
+
+        The server asks for it when all requests were answered or its time to stop is over.
+        """
+        self._closed = True
+        waiting, self._queue = list(self._queue), deque()
+        self._give_up(waiting)
+        async with self._turn:
+            if self._worker is not None:
+                self._worker.cancel()
+                await asyncio.wait([self._worker])
         self._thread.shutdown()
 
     async def _work(self) -> None:
@@ -188,7 +198,8 @@ class Batcher:
                 self._arrived.clear()
                 await self._arrived.wait()
             await self._gather()
-            await self._judge(self._take())
+            async with self._turn:
+                await self._judge(self._take())
 
     async def _gather(self) -> None:
         """Wait a moment for company: robots that stepped together soon step again.
@@ -222,12 +233,18 @@ class Batcher:
 
     async def _judge(self, jobs: list[Job]) -> None:
         began = time.monotonic()
-        for group in [jobs] if jobs[0].together else [[job] for job in jobs]:
-            await self._answer(group)
+        await self._each([jobs] if jobs[0].together else [[job] for job in jobs])
         self._batch_s = time.monotonic() - began
         self._lately.append({job.alone for job in jobs if isinstance(job, StepJob)})
         self.counts.batches += 1
         self.counts.jobs += len(jobs)
+
+    async def _each(self, groups: Sequence[list[Job]]) -> None:
+        for group in groups:
+            if self._closed:
+                self._give_up(group)
+            else:
+                await self._answer(group)
 
     async def _answer(self, jobs: list[Job]) -> None:
         """Judge jobs at once; if that fails and may be repeated, alone, so that one fails alone."""
@@ -236,8 +253,7 @@ class Batcher:
         await asyncio.wait([done])
         error = done.exception()
         if isinstance(error, first.harmless) and len(jobs) > 1:
-            for job in jobs:
-                await self._answer([job])
+            await self._each([[job] for job in jobs])
         elif error is not None:
             self._fail(jobs, error)
         else:
@@ -250,7 +266,17 @@ class Batcher:
         self.counts.failures += len(jobs)
         _LOG.error("a batch of %d failed", len(jobs), exc_info=error)
         reason = (str(error).splitlines() or [""])[0]
-        for job in jobs:
-            if not job.done.done():
-                job.done.set_exception(ModelError(f"{type(error).__name__}: {reason}"))
-                job.done.exception()  # a client that has gone must not make asyncio complain
+        _refuse(jobs, f"{type(error).__name__}: {reason}")
+
+    def _give_up(self, jobs: list[Job]) -> None:
+        """Nobody waits for them: their clients have gone, or were sent away."""
+        if jobs:
+            _LOG.warning("stopping: %d waiting jobs were given up", len(jobs))
+        _refuse(jobs, "the server was stopped before it came to this; ask again when it is back")
+
+
+def _refuse(jobs: Sequence[Job], message: str) -> None:
+    for job in jobs:
+        if not job.done.done():
+            job.done.set_exception(ModelError(message))
+            job.done.exception()  # a client that has gone must not make asyncio complain
