@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -126,6 +127,55 @@ def test_nobody_is_waited_for_long():
         return time.monotonic() - began
 
     assert asyncio.run(run(Slow())) < 0.2 * 1.5
+
+
+def waited_s(prepare):
+    """How long a lone robot waits for its company, which comes first or not at all."""
+
+    async def run():
+        model, batcher = Noted(), Batcher(8, wait_s=0.0)
+        first, other = opened(model), opened(model)
+        batcher._batch_s = 100.0  # of an earlier batch of steps
+        batcher.start()
+        await prepare(batcher, model, first, other)
+        began = time.monotonic()
+        await asyncio.wait_for(batcher.submit(StepJob(model, first, FRAME)), 20)
+        took_s = time.monotonic() - began
+        await batcher.close()
+        return took_s, batcher
+
+    return asyncio.run(run())
+
+
+def test_a_session_that_was_closed_is_not_waited_for():
+    async def prepare(batcher, model, first, other):
+        steps = [batcher.submit(StepJob(model, opened, FRAME)) for opened in (first, other)]
+        await asyncio.gather(*steps)
+        batcher._batch_s, other.ended = 100.0, True
+
+    assert waited_s(prepare)[0] < 10
+
+
+def test_a_long_score_is_no_reason_to_wait_long_and_does_not_wait_itself():
+    async def prepare(batcher, model, first, other):
+        batcher._lately.append(WeakSet([other]))
+        await asyncio.wait_for(
+            batcher.submit(ScoreJob(model, [make_example_episode(1, 4)])), 10
+        )
+        assert batcher._batch_s == 100.0
+        assert list(batcher._lately) == [{other}]
+        batcher._lately.clear()
+
+    assert waited_s(prepare)[0] < 10
+
+
+def test_a_table_says_to_a_session_that_it_was_closed():
+    table = SessionTable(4, 10)
+    session_id = table.open(Ramp(), "t")
+    with table.using(session_id) as session:
+        assert not session.ended
+    table.close(session_id)
+    assert session.ended
 
 
 def test_a_batch_is_no_larger_than_allowed():

@@ -15,6 +15,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class StepJob(Job):
     @property
     def alone(self) -> Hashable:
         """A session's frames have an order, so each waits for the one before."""
-        return id(self.opened)
+        return self.opened
 
     @property
     def together(self) -> bool:
@@ -151,7 +152,7 @@ class Batcher:
         self._max_batch = max_batch
         self._wait_s = wait_s
         self._queue: deque[Job] = deque()
-        self._lately: deque[set[Hashable]] = deque(maxlen=2)
+        self._lately: deque[WeakSet[OpenSession]] = deque(maxlen=2)
         self._batch_s = 0.0
         self._arrived = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -205,12 +206,14 @@ class Batcher:
         """Wait a moment for company: robots that stepped together soon step again.
 
         Judged in two halves they would wait for each other every time. Whoever was in the last two
-        batches is waited for, but for no more than a share of what a batch takes.
+        batches of steps is waited for, but for no more than a share of what such a batch takes.
         """
         began = time.monotonic()
         most_s = max(self._wait_s, _WAIT_SHARE * self._batch_s)
-        usual = set().union(*self._lately)
+        usual = {opened for batch in self._lately for opened in batch if not opened.ended}
         await asyncio.sleep(self._wait_s)
+        if not isinstance(self._queue[0], StepJob):
+            return
         while usual - {job.alone for job in self._queue} and time.monotonic() < began + most_s:
             await asyncio.sleep(_LOOK_S)
 
@@ -234,8 +237,10 @@ class Batcher:
     async def _judge(self, jobs: list[Job]) -> None:
         began = time.monotonic()
         await self._each([jobs] if jobs[0].together else [[job] for job in jobs])
-        self._batch_s = time.monotonic() - began
-        self._lately.append({job.alone for job in jobs if isinstance(job, StepJob)})
+        stepped = WeakSet(job.opened for job in jobs if isinstance(job, StepJob))
+        if stepped:
+            self._batch_s = time.monotonic() - began
+            self._lately.append(stepped)
         self.counts.batches += 1
         self.counts.jobs += len(jobs)
 

@@ -73,6 +73,7 @@ class OpenSession:
         busy: Requests of it that are under way; it does not expire meanwhile.
         n_steps: Frames judged.
         views: Those of its first frame.
+        ended: Whether no further step of it will come.
         answers: Those to its steps.
     """
 
@@ -83,6 +84,7 @@ class OpenSession:
     busy: int = 0
     n_steps: int = 0
     views: frozenset[str] = frozenset()
+    ended: bool = False
     answers: Answers = field(default_factory=Answers)
 
     def count(self) -> int:
@@ -191,6 +193,7 @@ class SessionTable:
             raise self._absent(session_id)
         ended = self._open.pop(session_id, None)
         if ended is not None:
+            ended.ended = True
             self._ended[session_id] = why
             self._asked.pop(ended.asked, None)
         if len(self._ended) > _REMEMBERED_ENDS:
