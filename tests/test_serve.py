@@ -294,7 +294,9 @@ def test_a_film_that_is_cut_short_is_refused_without_the_servers_paths(http, tmp
 @pytest.mark.parametrize("start", [b"", b"\0\0\0\x18ftypisom"], ids=["playlist", "marked"])
 def test_a_playlist_called_mp4_opens_no_file(start, http, monkeypatch):
     opened_names, really_open = [], av.open
-    monkeypatch.setattr(av, "open", lambda name, **k: opened_names.append(k) or really_open(name, **k))
+    monkeypatch.setattr(
+        av, "open", lambda name, **k: opened_names.append(k) or really_open(name, **k)
+    )
     data = start + b"ffconcat version 1.0\nfile upload.mp4\n"
     refused(score(http, file(data, "video/mp4")), 422 if start else 415, "external")
     assert all("concat" not in k["options"]["format_whitelist"] for k in opened_names)

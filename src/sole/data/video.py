@@ -164,9 +164,7 @@ def _translated(path: Path, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(
-    path: Path, formats: str | None = None
-) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _opened(path: Path, formats: str | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
     if not path.is_file():
         found = "is a folder, not a video file" if path.is_dir() else "no such file"
         raise VideoError(f"{path}: {found}")

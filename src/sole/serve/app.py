@@ -139,7 +139,9 @@ _STEP_BODY = multipart_body(
 _SESSION_BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SessionRequest"}}},
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/SessionRequest"}}
+        },
     }
 }
 
@@ -183,7 +185,7 @@ async def open_session(
     request: Request, service: Served, request_id: RequestId = None
 ) -> SessionReply:
     """Begin an episode whose frames will come one by one."""
-    # Read here, because FastAPI reads and parses the body of a parameter before it asks for a token.
+    # As a parameter FastAPI would read and parse it before the token is asked for.
     asked = await read_json(SessionRequest, request, service)
     model = service.model_for(asked.think)
     session_id = service.sessions.open(model, asked.task, request_id)
