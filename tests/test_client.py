@@ -4,9 +4,11 @@ import asyncio
 import subprocess
 import sys
 import sysconfig
+import threading
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -163,6 +165,50 @@ def test_a_session_survives_a_restart_of_the_server(nano):
         steps += [session.step(frame) for frame in frames[3:]]
     assert tuple(steps) == load_sole(nano).score([episode])[0].steps
     assert session.n_recoveries == 1
+
+
+class Gated(Constant):
+    """Steps when its gate is open."""
+
+    def __init__(self, percent):
+        super().__init__(percent)
+        self.gate, self.n_begun = threading.Event(), 0
+
+    def start(self, task):
+        inner = super().start(task)
+        return SimpleNamespace(step=lambda views: self._step(inner, views))
+
+    def _step(self, inner, views):
+        self.n_begun += 1
+        assert self.gate.wait(20)
+        return inner.step(views)
+
+
+def test_a_frame_whose_step_was_cancelled_counts_as_not_shown():
+    frames, model = moments(episodes(3)[0]), Gated(40)
+
+    async def run(running):
+        async with await AsyncRemoteRewardModel.connect(running.url) as remote:
+            session = await remote.start("t")
+            model.gate.set()
+            steps = [await session.step(frames[0])]
+            model.gate.clear()
+            cancelled = asyncio.create_task(session.step(frames[1]))
+            while model.n_begun < 2:
+                await asyncio.sleep(0.005)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            model.gate.set()
+            steps.append(await session.step(frames[2]))
+            n_open = len(running.service.sessions)
+            await session.close()
+            return steps, n_open
+
+    with serving(model) as running:
+        steps, n_open = asyncio.run(run(running))
+        assert len(running.service.sessions) == 0
+    assert [s.progress for s in steps] == [0, 40]
+    assert n_open == 1, "the abandoned session was closed"
 
 
 def test_a_session_survives_its_expiry():

@@ -19,8 +19,8 @@ from tiny import make_tiny_nano
 
 from sole.client import RemoteRewardModel
 from sole.data.episode import StepScore, make_example_episode
-from sole.data.video import write_video
-from sole.errors import ConfigError, ServerError
+from sole.data.video import read_video, write_video
+from sole.errors import ConfigError, ServerError, VideoError
 from sole.rewarders.base import CostCounters
 from sole.rewarders.controls import Constant, Oracle, Ramp
 from sole.rewarders.sole import load_sole
@@ -291,6 +291,24 @@ def test_a_film_that_is_cut_short_is_refused_without_the_servers_paths(http, tmp
     assert "/tmp" not in reply.text
 
 
+@pytest.mark.parametrize("start", [b"", b"\0\0\0\x18ftypisom"], ids=["playlist", "marked"])
+def test_a_playlist_called_mp4_opens_no_file(start, http, monkeypatch):
+    opened_names, really_open = [], av.open
+    monkeypatch.setattr(
+        av, "open", lambda name, **k: opened_names.append(k) or really_open(name, **k)
+    )
+    data = start + b"ffconcat version 1.0\nfile upload.mp4\n"
+    refused(score(http, file(data, "video/mp4")), 422 if start else 415, "external")
+    assert all("concat" not in k["options"]["format_whitelist"] for k in opened_names)
+
+
+def test_another_container_called_mp4_is_refused_by_its_reader(tmp_path):
+    write_video(tmp_path / "film.mp4", np.zeros((2, 32, 32, 3), np.uint8), 10)
+    with pytest.raises(VideoError, match="cannot be read"):
+        read_video(tmp_path / "film.mp4", formats="matroska")
+    assert len(read_video(tmp_path / "film.mp4", formats="mov,mp4")[0]) == 2
+
+
 @pytest.mark.parametrize(
     ("request_part", "words"),
     [
@@ -327,6 +345,20 @@ def test_a_body_of_another_type_is_refused(http):
     refused(http.post(f"{opened(http)}/step", files=[("a", (None, "b"))]), 422, "pictures only")
     refused(http.post(f"{opened(http)}/step", files=[file(name="top")]), 422, "'top'")
     refused(http.post("/v1/sessions", json={"task": TASK, "think": "yes"}), 422, "think")
+
+
+def test_a_session_keeps_the_views_of_its_first_frame(http):
+    step, both = f"{opened(http)}/step", [file(), file(name="wrist")]
+    assert http.post(step, files=both).status_code == 200
+    refused(http.post(step, files=[file()]), 422, "began with external, wrist", "got external")
+    assert http.post(step, files=both[::-1]).json()["index"] == 1
+
+
+def test_a_first_frame_that_failed_binds_no_views():
+    with serving(Broken()) as running, client(running) as http:
+        step = f"{opened(http)}/step"
+        for files in ([file()], [file(), file(name="wrist")]):
+            refused(http.post(step, files=files), 500, "RuntimeError")
 
 
 def test_an_unknown_session_says_what_to_do(http):
@@ -410,6 +442,26 @@ def test_without_the_token_nothing_but_health_answers(sent, guarded):
         refused(http.post("/v1/sessions", json={"task": TASK}, headers=headers), 401)
         assert http.get("/v1/health").status_code == 200
         assert http.get("/v1/ready").status_code == 200
+
+
+@pytest.mark.parametrize("body", [b"{bad", b'{"task": "' + bytes(20_000)], ids=["bad", "long"])
+def test_no_body_is_read_before_the_token(body, guarded):
+    kind = {"Content-Type": "application/json"}
+    with client(guarded) as http:
+        refused(http.post("/v1/sessions", content=body, headers=kind), 401, "Bearer")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "word"),
+    [
+        (b"{bad", "application/json", 422, "JSON"),
+        (b"{}", "application/json", 422, "task"),
+        (b" " * 20_000, "application/json", 413, "bytes"),
+        (b'{"task": "t"}', "text/plain", 415, "application/json"),
+    ],
+)
+def test_a_wrong_body_of_a_session_is_refused_in_one_line(body, kind, status, word, http):
+    refused(http.post("/v1/sessions", content=body, headers={"Content-Type": kind}), status, word)
 
 
 def test_with_the_token_everything_answers(guarded):

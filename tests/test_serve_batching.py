@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from dataclasses import replace
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from tiny import make_tiny_nano
 
 from sole.data.episode import EpisodeScore, StepScore, make_example_episode
 from sole.errors import ModelError
+from sole.progress.calibrate import Calibration, MonotoneMap
 from sole.rewarders.base import StepsTogether
+from sole.rewarders.calibrated import Calibrated
 from sole.rewarders.controls import Constant, Ramp
 from sole.rewarders.sole import load_sole
 from sole.serve.batching import Batcher, ScoreJob, StepJob
@@ -18,6 +22,13 @@ from sole.serve.metrics import RequestCounts, exposition
 from sole.serve.sessions import Answers, OpenSession, SessionTable
 
 FRAME = {"external": np.zeros((8, 8, 3), np.uint8)}
+BAD = {"external": np.ones((8, 8, 3), np.uint8)}
+_SAME = MonotoneMap(x=(-100.0, 100.0), y=(-100.0, 100.0))
+CALIBRATION = Calibration(
+    model_id="constant:50", made_from="here", signal="progress", progress=_SAME,
+    success=MonotoneMap(x=(0.0, 1.0), y=(0.0, 1.0)), success_threshold=0.8, wanted_fpr=0.1,
+    fpr_bound=0.1, confidence=0.95, n_failed=40, n_successful=40,
+)  # fmt: skip
 
 
 class Noted(Constant):
@@ -118,6 +129,53 @@ def test_nobody_is_waited_for_long():
     assert asyncio.run(run(Slow())) < 0.2 * 1.5
 
 
+def waited_s(prepare):
+    """How long a lone robot waits for its company, which comes first or not at all."""
+
+    async def run():
+        model, batcher = Noted(), Batcher(8, wait_s=0.0)
+        first, other = opened(model), opened(model)
+        batcher._batch_s = 100.0  # of an earlier batch of steps
+        batcher.start()
+        await prepare(batcher, model, first, other)
+        began = time.monotonic()
+        await asyncio.wait_for(batcher.submit(StepJob(model, first, FRAME)), 20)
+        took_s = time.monotonic() - began
+        await batcher.close()
+        return took_s, batcher
+
+    return asyncio.run(run())
+
+
+def test_a_session_that_was_closed_is_not_waited_for():
+    async def prepare(batcher, model, first, other):
+        steps = [batcher.submit(StepJob(model, s, FRAME)) for s in (first, other)]
+        await asyncio.gather(*steps)
+        batcher._batch_s, other.ended = 100.0, True
+
+    assert waited_s(prepare)[0] < 10
+
+
+def test_a_long_score_is_no_reason_to_wait_long_and_does_not_wait_itself():
+    async def prepare(batcher, model, first, other):
+        batcher._lately.append(WeakSet([other]))
+        await asyncio.wait_for(batcher.submit(ScoreJob(model, [make_example_episode(1, 4)])), 10)
+        assert batcher._batch_s == 100.0
+        assert [set(batch) for batch in batcher._lately] == [{other}]
+        batcher._lately.clear()
+
+    assert waited_s(prepare)[0] < 10
+
+
+def test_a_table_says_to_a_session_that_it_was_closed():
+    table = SessionTable(4, 10)
+    session_id = table.open(Ramp(), "t")
+    with table.using(session_id) as session:
+        assert not session.ended
+    table.close(session_id)
+    assert session.ended
+
+
 def test_a_batch_is_no_larger_than_allowed():
     model = Noted()
     sessions = [opened(model) for _ in range(5)]
@@ -179,6 +237,85 @@ def test_a_batch_that_breaks_moves_no_session_and_the_next_one_runs():
     assert answers[1] == (0, StepScore(1.0))
 
 
+class Picky(Noted):
+    """Refuses BAD, and a batch that holds it, before any session moves."""
+
+    def __init__(self, error=ValueError):
+        super().__init__()
+        self.error, self.n_moved = error, 0
+
+    def step_sessions(self, sessions, views):
+        if any(v is BAD for v in views):
+            raise self.error("a bad picture")
+        self.n_moved += len(sessions)
+        return super().step_sessions(sessions, views)
+
+    def score(self, episodes):
+        if any(e.task == "bad" for e in episodes):
+            raise self.error("a bad episode")
+        return super().score(episodes)
+
+
+def failed(answers):
+    return [isinstance(answer, ModelError) for answer in answers]
+
+
+def test_a_step_that_breaks_its_batch_fails_alone():
+    model = Picky()
+    sessions = [opened(model) for _ in range(3)]
+    views = [FRAME, BAD, FRAME]
+    pairs = list(zip(sessions, views, strict=True))
+    answers = judged(lambda: [StepJob(model, s, v) for s, v in pairs], model)
+    assert failed(answers) == [False, True, False]
+    assert [session.n_steps for session in sessions] == [1, 0, 1]
+
+
+def test_steps_are_not_repeated_where_sessions_may_have_moved():
+    model = Picky(ModelError)
+    sessions = [opened(model) for _ in range(3)]
+    pairs = list(zip(sessions, [FRAME, BAD, FRAME], strict=True))
+    assert all(failed(judged(lambda: [StepJob(model, s, v) for s, v in pairs], model)))
+    assert model.n_moved == 0
+
+
+@pytest.mark.parametrize("error", [ValueError, ModelError])
+def test_a_score_request_that_breaks_its_batch_fails_alone(error):
+    model = Picky(error)
+    good = make_example_episode(1, 4)
+    groups = [[good], [replace(good, task="bad")], [good, good]]
+    answers = judged(lambda: [ScoreJob(model, g) for g in groups], model)
+    assert failed(answers) == [False, True, False]
+
+
+class OneByOne(Constant):
+    """Steps each session by itself; BAD breaks it."""
+
+    def __init__(self, error):
+        super().__init__(50)
+        self.error, self.n_moved = error, 0
+
+    def start(self, task):
+        return self
+
+    def step(self, views):
+        if views is BAD:
+            raise self.error("a bad picture")
+        self.n_moved += 1
+        return StepScore(1.0)
+
+
+@pytest.mark.parametrize("error", [ValueError, ModelError, RuntimeError])
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_sessions_stepped_one_by_one_fail_alone_and_move_once(error, calibrated):
+    inner = OneByOne(error)
+    model = Calibrated(inner, CALIBRATION) if calibrated else inner
+    sessions = [opened(model) for _ in range(3)]
+    pairs = list(zip(sessions, [FRAME, BAD, FRAME], strict=True))
+    answers = judged(lambda: [StepJob(model, s, v) for s, v in pairs], model)
+    assert failed(answers) == [False, True, False]
+    assert inner.n_moved == 2
+
+
 def test_a_model_that_cannot_step_together_is_stepped_one_by_one():
     model = Ramp(expected_steps=3)
     sessions = [opened(model) for _ in range(2)]
@@ -236,16 +373,30 @@ def test_a_session_keeps_its_own_frames_alive_and_not_those_of_its_batch(nano):
     assert maps.untyped_storage().nbytes() == maps.nbytes
 
 
-def test_closing_finishes_what_was_accepted():
-    async def run():
-        model = Noted()
+def test_closing_lets_the_running_batch_end_and_gives_up_the_rest():
+    async def run(model):
         batcher = Batcher(1, wait_s=0.0)
         batcher.start()
         answers = [batcher.submit(StepJob(model, opened(model), FRAME)) for _ in range(4)]
+        while not model.batches:
+            await asyncio.sleep(0.005)
         await batcher.close()
-        return [answer.done() for answer in answers]
+        late = batcher.submit(StepJob(model, opened(model), FRAME))
+        return await asyncio.wait_for(asyncio.gather(*answers, late, return_exceptions=True), 20)
 
-    assert asyncio.run(run()) == [True] * 4
+    class Begun(Noted):
+        """Notes a batch when it begins, and takes its time over it."""
+
+        def step_sessions(self, sessions, views):
+            scores = super().step_sessions(sessions, views)
+            time.sleep(0.3)
+            return scores
+
+    model = Begun()
+    answers = asyncio.run(run(model))
+    assert answers[0] == (0, StepScore(1.0))
+    assert failed(answers) == [False, True, True, True, True]
+    assert model.batches == [("steps", 1)]
 
 
 def test_an_answer_is_given_again_until_it_is_forgotten():

@@ -121,6 +121,7 @@ def test_every_reference_of_the_schema_leads_somewhere(http):
     ("path", "name"),
     [
         ("/v1/score", "ScoreRequest"),
+        ("/v1/sessions", "SessionRequest"),
         ("/v1/stream", "StreamRequest"),
         ("/v1/compare", "CompareRequest"),
         ("/v1/chat/completions", "ChatRequest"),

@@ -105,6 +105,7 @@ class SessionFlows:
         self._task = task
         self._id = ""
         self._closed = False
+        self._abandoned: list[str] = []
         self._sent: list[list[Part]] = []
 
     def open(self) -> Flow[None]:
@@ -115,7 +116,10 @@ class SessionFlows:
         self._id = body["session_id"]
 
     def step(self, views: Mapping[str, np.ndarray]) -> Flow[StepScore]:
-        """Judge the next frame; a session that the server lost is built up again first."""
+        """Judge the next frame; a session that the server lost is built up again first.
+
+        If that fails or is cancelled, the frame counts as not shown.
+        """
         if self._closed:
             raise ValueError("session: it was closed; start another one")
         began = time.perf_counter()
@@ -131,12 +135,9 @@ class SessionFlows:
 
     def close(self) -> Flow[None]:
         """End the episode; that the server has forgotten it already is no error."""
-        session_id, self._id, self._sent, self._closed = self._id, "", [], True
-        if session_id:
-            try:
-                yield from self._judging.server.ask(Call("DELETE", f"/v1/sessions/{session_id}"))
-            except LostSessionError:
-                return
+        self._abandon()
+        self._sent, self._closed = [], True
+        yield from self._forget_abandoned()
 
     def _step_or_recover(self, parts: list[Part]) -> Flow[StepScore]:
         for _ in range(1 + _RECOVERIES):
@@ -146,8 +147,9 @@ class SessionFlows:
                 return (yield from self._step(parts, len(self._sent)))
             except LostSessionError:
                 self._id = ""
-            except ServerError:
-                self._id = ""  # it may or may not have judged the frame: the next step starts over
+            except BaseException:  # a failure, or whoever drives this has been cancelled
+                # The server may or may not have judged the frame: the next step starts over.
+                self._abandon()
                 raise
         raise ServerError(
             f"server {self._judging.server.url}: forgot the session {1 + _RECOVERIES} times while "
@@ -157,9 +159,24 @@ class SessionFlows:
     def _recover(self) -> Flow[None]:
         """Open a new session and show it the frames so far; its answers were had before."""
         self.n_recoveries += 1
+        yield from self._forget_abandoned()
         yield from self.open()
         for index, parts in enumerate(self._sent):
             yield from self._step(parts, index)
+
+    def _abandon(self) -> None:
+        """Use the session no more; the server is told when it is asked for something anyway."""
+        if self._id:
+            self._abandoned.append(self._id)
+        self._id = ""
+
+    def _forget_abandoned(self) -> Flow[None]:
+        while self._abandoned:
+            call = Call("DELETE", f"/v1/sessions/{self._abandoned.pop()}")
+            try:
+                yield from self._judging.server.ask(call)
+            except LostSessionError:
+                continue  # the server has forgotten it already
 
     def _step(self, parts: list[Part], index: int) -> Flow[StepScore]:
         path = f"/v1/sessions/{self._id}/step"

@@ -6,6 +6,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -168,7 +169,8 @@ class RemoteSession:
             ValueError: If a picture is no such array, or a view is missing.
             ServerError: If the server refuses, fails or stays unreachable.
         """
-        return self._model._drive(self._flows.step(views))
+        with closing(self._flows.step(views)) as flow:  # when interrupted it ends at once
+            return self._model._drive(flow)
 
     def close(self) -> None:
         """Let the server forget it."""
@@ -249,8 +251,12 @@ class AsyncRemoteSession:
         self._http, self._flows = http, flows
 
     async def step(self, views: Mapping[str, np.ndarray]) -> StepScore:
-        """Score the next frame; see :meth:`RemoteSession.step`."""
-        return await _drive_async(self._http, self._flows.step(views))
+        """Score the next frame; see :meth:`RemoteSession.step`.
+
+        A frame whose step was cancelled counts as not shown; the next step goes on without it.
+        """
+        with closing(self._flows.step(views)) as flow:  # when cancelled it ends at once
+            return await _drive_async(self._http, flow)
 
     async def close(self) -> None:
         """Let the server forget it."""

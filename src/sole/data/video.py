@@ -82,18 +82,26 @@ def stack_frames(frames: Iterable[np.ndarray], what: str) -> np.ndarray:
     return joined
 
 
-def video_size(path: Path | str) -> tuple[int, int]:
+def video_size(path: Path | str, *, formats: str | None = None) -> tuple[int, int]:
     """Return ``(width_px, height_px)`` as stored in the file, before any shrinking.
+
+    Args:
+        path: The file.
+        formats: As :func:`read_video`.
 
     Raises:
         VideoError: If it is not a video.
     """
-    with _opened(Path(path)) as (_, stream):
+    with _opened(Path(path), formats) as (_, stream):
         return stream.codec_context.width, stream.codec_context.height
 
 
 def read_video(
-    path: Path | str, max_frames: int | None = None, *, max_side_px: int = MAX_SIDE_PX
+    path: Path | str,
+    max_frames: int | None = None,
+    *,
+    max_side_px: int = MAX_SIDE_PX,
+    formats: str | None = None,
 ) -> tuple[np.ndarray, float]:
     """Read a film as frames and frames per second.
 
@@ -104,6 +112,7 @@ def read_video(
         path: A file that FFmpeg reads: mp4, webm, avi, mov, mkv, gif.
         max_frames: Stop after this many frames from the start; None reads all.
         max_side_px: Longest side of a returned frame; smaller films keep their size.
+        formats: Names of the only formats that may be opened, as FFmpeg calls them; None means any.
 
     Returns:
         uint8 ``(T, H, W, 3)`` with T >= 1, and the average frame rate in Hz.
@@ -114,7 +123,7 @@ def read_video(
     path = Path(path)
     if max_frames is not None and max_frames < 1:
         raise ValueError(f"max_frames: expected at least 1, got {max_frames}")
-    with _opened(path) as (container, stream):
+    with _opened(path, formats) as (container, stream):
         frames = itertools.islice(_decoded(container, stream, path, max_side_px), max_frames)
         return stack_frames(frames, str(path)), _frame_rate(stream, path)
 
@@ -155,7 +164,7 @@ def _translated(path: Path, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _opened(path: Path, formats: str | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
     if not path.is_file():
         found = "is a folder, not a video file" if path.is_dir() else "no such file"
         raise VideoError(f"{path}: {found}")
@@ -165,6 +174,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 raise VideoError(f"{path}: the file is empty")
         # Playlists may name other addresses; nothing but this machine's files is ever opened.
         options = {"protocol_whitelist": "file"}
+        if formats is not None:
+            options["format_whitelist"] = formats
         name = str(path.absolute())
         with av.open(name, options=options, metadata_errors="replace") as container:
             stream = _video_stream(container, path)

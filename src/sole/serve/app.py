@@ -32,6 +32,7 @@ from sole.serve.intake import (
     parse_request,
     place_for,
     read_form,
+    read_json,
     refusals,
 )
 from sole.serve.messages import (
@@ -52,6 +53,7 @@ from sole.serve.service import Service
 #: Bodies that routes read by themselves; FastAPI knows nothing of them.
 _HAND_READ: tuple[type[BaseModel], ...] = (
     ScoreRequest,
+    SessionRequest,
     *page.BODIES,
     *compare.BODIES,
     *openai.BODIES,
@@ -134,6 +136,14 @@ _STEP_BODY = multipart_body(
     },
     {"external": PICTURES, "wrist": PICTURES},
 )
+_SESSION_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/SessionRequest"}}
+        },
+    }
+}
 
 
 @_open.get("/health")
@@ -143,10 +153,8 @@ async def health() -> Health:
 
 
 @_open.get("/ready")
-async def ready(service: Served) -> Health:
-    """Whether new work is taken; 503 while the server is stopping."""
-    if service.draining:
-        raise refusal(503, "stopping; accepted work is being finished")
+async def ready() -> Health:
+    """Whether new work is taken; a server that is stopping takes no connection."""
     return Health(status="ready")
 
 
@@ -172,11 +180,13 @@ async def score(request: Request, service: Served, request_id: RequestId = None)
     return ScoreReply(model_id=model_id, episodes=[EpisodeReply.of(s) for s in scores])
 
 
-@_guarded.post("/v1/sessions", status_code=201)
+@_guarded.post("/v1/sessions", status_code=201, openapi_extra=_SESSION_BODY)
 async def open_session(
-    asked: SessionRequest, service: Served, request_id: RequestId = None
+    request: Request, service: Served, request_id: RequestId = None
 ) -> SessionReply:
     """Begin an episode whose frames will come one by one."""
+    # As a parameter FastAPI would read and parse it before the token is asked for.
+    asked = await read_json(SessionRequest, request, service)
     model = service.model_for(asked.think)
     session_id = service.sessions.open(model, asked.task, request_id)
     return SessionReply(

@@ -14,13 +14,15 @@ from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 
 from sole.data.episode import Episode, EpisodeScore, StepScore
 from sole.errors import ModelError
 from sole.rewarders.base import RewardModel, StepsTogether
+from sole.rewarders.calibrated import Calibrated
 from sole.serve.sessions import OpenSession
 
 _WAIT_SHARE = 0.15
@@ -35,8 +37,10 @@ class Job(ABC):
     Attributes:
         model: Who judges.
         done: Resolved on the event loop.
+        harmless: Errors of a batch after which each of its jobs may be judged again, alone.
     """
 
+    harmless: ClassVar[tuple[type[Exception], ...]]
     model: RewardModel
     done: asyncio.Future[Any] = field(init=False)
 
@@ -53,6 +57,11 @@ class Job(ABC):
     def alone(self) -> Hashable:
         """No two jobs with the same value go into one batch."""
 
+    @property
+    def together(self) -> bool:
+        """Whether the model judges a batch at once; if not, each job succeeds or fails alone."""
+        return True
+
     @classmethod
     @abstractmethod
     def judge(cls, model: RewardModel, jobs: Sequence[Any]) -> list[Any]:
@@ -63,6 +72,9 @@ class Job(ABC):
 class StepJob(Job):
     """The next moment of one session; its answer is the frame's index and score."""
 
+    # After a ValueError no session has moved, as models that step together promise. After anything
+    # else some may have: judged again, they would see their frame twice.
+    harmless: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
     opened: OpenSession
     views: Mapping[str, np.ndarray]
 
@@ -74,7 +86,14 @@ class StepJob(Job):
     @property
     def alone(self) -> Hashable:
         """A session's frames have an order, so each waits for the one before."""
-        return id(self.opened)
+        return self.opened
+
+    @property
+    def together(self) -> bool:
+        """Not where sessions are stepped one after the other: some would have moved, some not."""
+        # A calibrated model has the method whatever is inside.
+        inner = self.model.model if isinstance(self.model, Calibrated) else self.model
+        return isinstance(inner, StepsTogether)
 
     @classmethod
     def judge(cls, model: RewardModel, jobs: Sequence[StepJob]) -> list[tuple[int, StepScore]]:
@@ -91,6 +110,7 @@ class StepJob(Job):
 class ScoreJob(Job):
     """Whole episodes of one request."""
 
+    harmless: ClassVar[tuple[type[Exception], ...]] = (ValueError, ModelError)
     episodes: Sequence[Episode]
 
     @property
@@ -132,9 +152,11 @@ class Batcher:
         self._max_batch = max_batch
         self._wait_s = wait_s
         self._queue: deque[Job] = deque()
-        self._lately: deque[set[Hashable]] = deque(maxlen=2)
+        self._lately: deque[WeakSet[OpenSession]] = deque(maxlen=2)
         self._batch_s = 0.0
         self._arrived = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._worker: asyncio.Task[None] | None = None
 
@@ -150,17 +172,25 @@ class Batcher:
 
         Await it through :func:`asyncio.shield`: a client that has gone must not take its step back.
         """
-        self._queue.append(job)
-        self._arrived.set()
+        if self._closed:
+            self._give_up([job])
+        else:
+            self._queue.append(job)
+            self._arrived.set()
         return job.done
 
     async def close(self) -> None:
-        """Finish what was accepted, then stop."""
-        while self._queue:
-            await asyncio.wait([self._queue[-1].done])
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.wait([self._worker])
+        """Let the batch end that is running, then stop; what still waits is given up.
+
+        The server asks for it when all requests were answered or its time to stop is over.
+        """
+        self._closed = True
+        waiting, self._queue = list(self._queue), deque()
+        self._give_up(waiting)
+        async with self._turn:
+            if self._worker is not None:
+                self._worker.cancel()
+                await asyncio.wait([self._worker])
         self._thread.shutdown()
 
     async def _work(self) -> None:
@@ -169,18 +199,21 @@ class Batcher:
                 self._arrived.clear()
                 await self._arrived.wait()
             await self._gather()
-            await self._judge(self._take())
+            async with self._turn:
+                await self._judge(self._take())
 
     async def _gather(self) -> None:
         """Wait a moment for company: robots that stepped together soon step again.
 
         Judged in two halves they would wait for each other every time. Whoever was in the last two
-        batches is waited for, but for no more than a share of what a batch takes.
+        batches of steps is waited for, but for no more than a share of what such a batch takes.
         """
         began = time.monotonic()
         most_s = max(self._wait_s, _WAIT_SHARE * self._batch_s)
-        usual = set().union(*self._lately)
+        usual = {opened for batch in self._lately for opened in batch if not opened.ended}
         await asyncio.sleep(self._wait_s)
+        if not isinstance(self._queue[0], StepJob):
+            return
         while usual - {job.alone for job in self._queue} and time.monotonic() < began + most_s:
             await asyncio.sleep(_LOOK_S)
 
@@ -202,28 +235,53 @@ class Batcher:
         return taken
 
     async def _judge(self, jobs: list[Job]) -> None:
-        loop = asyncio.get_running_loop()
-        first, began = jobs[0], time.monotonic()
-        done = loop.run_in_executor(self._thread, first.judge, first.model, jobs)
-        await asyncio.wait([done])
-        self._batch_s = time.monotonic() - began
-        self._lately.append({job.alone for job in jobs if isinstance(job, StepJob)})
+        began = time.monotonic()
+        await self._each([jobs] if jobs[0].together else [[job] for job in jobs])
+        stepped = WeakSet(job.opened for job in jobs if isinstance(job, StepJob))
+        if stepped:
+            self._batch_s = time.monotonic() - began
+            self._lately.append(stepped)
         self.counts.batches += 1
         self.counts.jobs += len(jobs)
+
+    async def _each(self, groups: Sequence[list[Job]]) -> None:
+        for group in groups:
+            if self._closed:
+                self._give_up(group)
+            else:
+                await self._answer(group)
+
+    async def _answer(self, jobs: list[Job]) -> None:
+        """Judge jobs at once; if that fails and may be repeated, alone, so that one fails alone."""
+        loop, first = asyncio.get_running_loop(), jobs[0]
+        done = loop.run_in_executor(self._thread, first.judge, first.model, jobs)
+        await asyncio.wait([done])
         error = done.exception()
-        if error is not None:
+        if isinstance(error, first.harmless) and len(jobs) > 1:
+            await self._each([[job] for job in jobs])
+        elif error is not None:
             self._fail(jobs, error)
-            return
-        for job, answer in zip(jobs, done.result(), strict=True):
-            if not job.done.done():
-                job.done.set_result(answer)
+        else:
+            for job, answer in zip(jobs, done.result(), strict=True):
+                if not job.done.done():
+                    job.done.set_result(answer)
 
     def _fail(self, jobs: list[Job], error: BaseException) -> None:
         """A batch that breaks is its clients' answer and a line in the log; the next one runs."""
         self.counts.failures += len(jobs)
         _LOG.error("a batch of %d failed", len(jobs), exc_info=error)
         reason = (str(error).splitlines() or [""])[0]
-        for job in jobs:
-            if not job.done.done():
-                job.done.set_exception(ModelError(f"{type(error).__name__}: {reason}"))
-                job.done.exception()  # a client that has gone must not make asyncio complain
+        _refuse(jobs, f"{type(error).__name__}: {reason}")
+
+    def _give_up(self, jobs: list[Job]) -> None:
+        """Nobody waits for them: their clients have gone, or were sent away."""
+        if jobs:
+            _LOG.warning("stopping: %d waiting jobs were given up", len(jobs))
+        _refuse(jobs, "the server was stopped before it came to this; ask again when it is back")
+
+
+def _refuse(jobs: Sequence[Job], message: str) -> None:
+    for job in jobs:
+        if not job.done.done():
+            job.done.set_exception(ModelError(message))
+            job.done.exception()  # a client that has gone must not make asyncio complain

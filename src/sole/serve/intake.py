@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
-from sole.serve.messages import Refusal
+from sole.serve.messages import MAX_TASK_CHARACTERS, Refusal
 from sole.serve.pictures import Upload
 from sole.serve.refusal import refusal
 from sole.serve.service import Service
@@ -23,6 +23,8 @@ FILE = {"type": "string", "format": "binary"}
 PICTURES = "image/png, image/jpeg"
 FILES = {"type": "array", "items": FILE, "minItems": 1, "description": "One MP4, or pictures"}
 _MAX_ID_CHARACTERS = 200
+#: Of a body that holds a task and little else; a character takes 12 bytes at most (two escapes).
+_MAX_JSON_BYTES = 16 * MAX_TASK_CHARACTERS
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
@@ -140,6 +142,26 @@ def parse_request(kind: type[Asked], fields: Mapping[str, str], example: str) ->
         return kind.model_validate_json(fields[REQUEST_PART])
     except ValidationError as error:
         raise refusal(422, f"request: {complaint(error.errors()[0])}") from error
+
+
+async def read_json(kind: type[Asked], request: Request, service: Service) -> Asked:
+    """Receive a small JSON body.
+
+    Raises:
+        HTTPException: 413 if it is large, 415 for another type, 422 with the field that is wrong.
+    """
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        raise refusal(415, "expected a body of type application/json")
+    body = bytearray()
+    async with patience(service):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_JSON_BYTES:
+                raise refusal(413, f"the body: expected at most {_MAX_JSON_BYTES} bytes")
+    try:
+        return kind.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise refusal(422, f"body: {complaint(error.errors()[0])}") from error
 
 
 def complaint(first: Any) -> str:

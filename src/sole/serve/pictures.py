@@ -21,6 +21,9 @@ from sole.serve.refusal import refusal
 
 FORMATS = {"image/png": ("PNG",), "image/jpeg": ("JPEG",)}
 VIDEO = "video/mp4"
+# What FFmpeg calls the reader of MP4s. Its other readers are not for strangers' files: those of
+# playlists open what a file names, itself for example, until no file can be opened any more.
+_VIDEO_FORMATS = "mov,mp4"
 #: Types of files whose sender does not know what they are; the first bytes say it.
 UNDECLARED = ("", "application/octet-stream")
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -140,9 +143,10 @@ def decode_view(
 
 
 def _is_video(upload: Upload) -> bool:
-    if upload.content_type in UNDECLARED:
-        return upload.data[4:8] == b"ftyp"
-    return upload.content_type == VIDEO
+    has_mark = upload.data[4:8] == b"ftyp"
+    if upload.content_type == VIDEO and not has_mark:
+        raise refusal(415, f"{upload.view}: expected {VIDEO}, but it is none")
+    return has_mark and upload.content_type in (VIDEO, *UNDECLARED)
 
 
 def _decode_picture(upload: Upload, budget: PixelBudget, or_else: str = "") -> np.ndarray:
@@ -192,13 +196,15 @@ def _decode_video(
 def _read_film(
     path: Path, name: str, config: ServeConfig, budget: PixelBudget
 ) -> tuple[np.ndarray, float]:
-    width, height = video_size(path)
+    width, height = video_size(path, formats=_VIDEO_FORMATS)
     budget.spend(width, height, name, n_frames=0)
     shown = fitted_size(width, height, config.max_side_px)
     affordable = budget.left_px // (shown[0] * shown[1])
     limit = min(config.max_frames, affordable)
     # One more than allowed shows that there are too many, and no more than that is decoded.
-    frames, fps = read_video(path, limit + 1, max_side_px=config.max_side_px)
+    frames, fps = read_video(
+        path, limit + 1, max_side_px=config.max_side_px, formats=_VIDEO_FORMATS
+    )
     if len(frames) > limit:
         raise refusal(
             413, f"{name}: more than {limit} frames of {shown[0]}x{shown[1]} px; send fewer"

@@ -43,7 +43,6 @@ class Service:
         self.counts = RequestCounts()
         self.sessions = SessionTable(settings.max_sessions, settings.idle_timeout_s)
         self.scored = Answers()
-        self.draining = False
         self.n_refused = self.n_gone = 0
         self._busy = {"step": 0, "score": 0}
         self._room = {"step": settings.max_queue, "score": settings.max_score_queue}
@@ -51,15 +50,14 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Work from here on; at the end, finish what was accepted."""
+        """Work from here on; at the end, let what is running end."""
         self.batcher = Batcher(self.settings.max_batch, self.settings.batch_wait_ms / 1000)
         self.batcher.start()
         sweeper = asyncio.get_running_loop().create_task(self._sweep())
         yield
-        self.draining = True
         sweeper.cancel()
         await self.batcher.close()
-        self._decoders.shutdown()
+        self._decoders.shutdown(cancel_futures=True)
 
     def model_for(self, think: bool | None) -> RewardModel:
         """Who judges when a client asks to think or not; a model with one way has no choice.
@@ -95,11 +93,12 @@ class Service:
         """Judge the next moment of a session; return its index and score.
 
         Raises:
-            HTTPException: If a picture is refused or a view is missing.
+            HTTPException: If a picture is refused, or a view is missing or new.
             ModelError: If the model fails.
         """
         views, digest = await self._decode(lambda: decode_moment(uploads, self.settings), uploads)
         self.check_views(session.model, list(views))
+        session.check_views(views)
         return await session.answers.once(
             request_id, digest, lambda: self.batcher.submit(StepJob(session.model, session, views))
         )

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,6 +72,8 @@ class OpenSession:
         asked: The request that opened it, if it had an id.
         busy: Requests of it that are under way; it does not expire meanwhile.
         n_steps: Frames judged.
+        views: Those of its first frame.
+        ended: Whether no further step of it will come.
         answers: Those to its steps.
     """
 
@@ -81,12 +83,28 @@ class OpenSession:
     asked: tuple[str, str, str] | None = None
     busy: int = 0
     n_steps: int = 0
+    views: frozenset[str] = frozenset()
+    ended: bool = False
     answers: Answers = field(default_factory=Answers)
 
     def count(self) -> int:
         """Note that a frame was judged; return its index."""
         self.n_steps += 1
         return self.n_steps - 1
+
+    def check_views(self, names: Collection[str]) -> None:
+        """Refuse a frame whose views are not those of the first one.
+
+        Raises:
+            HTTPException: 422 with what the session began with.
+        """
+        if not self.n_steps and self.busy < 2:  # a first frame that failed was none
+            self.views = frozenset(names)
+        if self.views != frozenset(names):
+            began, got = (", ".join(sorted(some)) for some in (self.views, names))
+            raise refusal(
+                422, f"views: this session began with {began}, got {got}; open a new one for these"
+            )
 
 
 def begin(model: RewardModel, task: str) -> Session:
@@ -175,6 +193,7 @@ class SessionTable:
             raise self._absent(session_id)
         ended = self._open.pop(session_id, None)
         if ended is not None:
+            ended.ended = True
             self._ended[session_id] = why
             self._asked.pop(ended.asked, None)
         if len(self._ended) > _REMEMBERED_ENDS:

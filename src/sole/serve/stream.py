@@ -106,6 +106,8 @@ class Watching:
             except ModelError as error:
                 yield event("error", Refusal(error=f"the model failed: {error}"))
                 return
+            finally:
+                self._opened.ended = True
             seconds = time.perf_counter() - began
             yield event("end", StreamEnd(n_steps=len(self._frames), seconds=seconds))
 
