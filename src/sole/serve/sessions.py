@@ -98,7 +98,8 @@ class OpenSession:
         Raises:
             HTTPException: 422 with what the session began with.
         """
-        if not self.n_steps and self.busy < 2:  # a first frame that failed was none
+        # A first frame that failed was none; of two that came at once the first to get here is.
+        if not self.views or (not self.n_steps and self.busy < 2):
             self.views = frozenset(names)
         if self.views != frozenset(names):
             began, got = (", ".join(sorted(some)) for some in (self.views, names))
