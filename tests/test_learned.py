@@ -129,3 +129,12 @@ def test_a_damaged_folder_is_refused_by_name(rewind, tmp_path, damage):
         (folder / damage).write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_reward_model(str(folder))
+
+
+def test_a_number_that_is_none_is_the_models_failure_and_not_the_pictures(rewind, monkeypatch):
+    """A server repeats a batch that a wrong picture broke; this one may have moved its sessions."""
+    model = load_reward_model(str(rewind))
+    monkeypatch.setattr(model.network, "ask", lambda features, task, state: ([np.nan], state))
+    session = model.start(TASK)
+    with pytest.raises(ModelError, match="weights are damaged"):
+        session.step({"external": np.zeros((96, 96, 3), np.uint8)})

@@ -105,6 +105,10 @@ class LearnedRewardModel:
         return fill_between(judged, episode.n_frames)
 
     def _step(self, value: float) -> StepScore:
+        if not 0.0 <= value <= 1.0:  # nor NaN; no mistake of a picture or a session
+            raise ModelError(
+                f"{self.model_id}: said {value} where 0 to 1 was expected; its weights are damaged"
+            )
         return StepScore(100.0 * value, value if self._says_success else None)
 
 
