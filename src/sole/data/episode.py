@@ -207,7 +207,9 @@ class EpisodeScore:
 
         All of it is NaN for a model that never says (see :attr:`says_success`).
         """
-        said = [s.success_probability if self.says_success else None for s in self.steps]
+        if not self.says_success:
+            return np.full(len(self.steps), np.nan, np.float32)
+        said = [s.success_probability for s in self.steps]
         return np.asarray([np.nan if p is None else p for p in said], dtype=np.float32)
 
     @property
