@@ -87,6 +87,22 @@ def test_the_whole_table_stands_beside_those_that_never_look(recorded):
     assert "| voc_static |" not in table  # never recorded
 
 
+def test_other_suites_stand_beside_a_ramp_and_only_those_that_were_measured(recorded):
+    record_figures(recorded, [
+        Figure("heldout.libero.spearman", 0.31, "", 0.2, 0.4),
+        Figure("heldout.libero.auc", float("nan"), ""),
+        Figure("heldout.libero.ramp.spearman", 0.22, "", 0.1, 0.3),
+    ], "sole eval quality --suite libero")  # fmt: skip
+    text = page.trust_page(load_figures(recorded))
+    section = text.split("## Suites it was not trained on")[1].split("\n## ")[0]
+    model, ramp = (line for line in section.splitlines() if line.startswith("| LIBERO, "))
+    assert "<!--fig:heldout.libero.spearman-->0.31<!--/fig-->" in model
+    assert "<!--fig:heldout.libero.ramp.spearman-->0.22<!--/fig-->" in ramp
+    assert "heldout.libero.auc" not in section, "what was not measured is a dash"
+    assert "robosuite" not in section
+    assert "--suite libero" in section
+
+
 def test_the_red_team_has_a_column_for_each_model_that_was_attacked(recorded):
     record_figures(recorded, [
         Figure("redteam.exploits_per_hour_before", 90.0, "per hour", 60.0, 120.0),

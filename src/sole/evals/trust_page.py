@@ -38,6 +38,9 @@ COLUMNS = (
     ("mae", "MAE", "0.0"), ("voc_expert", "VOC", "0.00"), ("voc_reversed", "reversed", "0.00"),
     ("static_rise", "static rise", "0.0"), ("falling_f1", "Falling F1", "0.00"),
 )  # fmt: skip
+#: Suites whose held-out tasks ``make heldout`` measures.
+HELD_OUT = "heldout"
+OTHER_SUITES = {"robosuite": "robosuite", "maniskill": "ManiSkill", "libero": "LIBERO"}
 #: Rows that are columns where every metric stands.
 BESIDE = ("", "ramp", "constant", "random", "oracle")
 WORDS = (
@@ -84,8 +87,8 @@ def trust_page(figures: Figures) -> str:
             f"--prefix {PREFIX} --figures {FIGURES}"
         )
     sections: tuple[Callable[[Figures], list[str]], ...] = (
-        _table, _words, _every_metric, _robustness, _calibration, _redteam, rl_sections,
-        refine_section,
+        _table, _other_suites, _words, _every_metric, _robustness, _calibration, _redteam,
+        rl_sections, refine_section,
     )  # fmt: skip
     lines = [
         "# Results", "",
@@ -117,6 +120,27 @@ def _table(figures: Figures) -> list[str]:
         "truth.",
     ]
     return lines + measured_by([f"{PREFIX}.headline"], figures)
+
+
+def _other_suites(figures: Figures) -> list[str]:
+    """Held-out tasks of each suite nano was not trained on, in the columns of the first table."""
+    suites = [name for name in OTHER_SUITES if f"{HELD_OUT}.{name}.spearman" in figures]
+    if not suites:
+        return []
+    heads = [head for _, head, _ in COLUMNS]
+    lines = ["## Suites it was not trained on", "", f"| | {' | '.join(heads)} |"]
+    lines.append("|---" * (len(heads) + 1) + "|")
+    for suite in suites:
+        for row, words in (("", "nano"), ("ramp", "time ramp")):
+            place = f"{HELD_OUT}.{suite}.{row}".rstrip(".")
+            cells = [quote(f"{place}.{name}", form, figures) for name, _, form in COLUMNS]
+            lines.append(f"| {OTHER_SUITES[suite]}, {words} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Other robots, rooms and cameras than in training. LIBERO has no scripted experts: what "
+        "needs a success or an expert cannot be measured there.",
+    ]
+    return lines + measured_by([f"{HELD_OUT}.{suites[0]}.spearman"], figures)
 
 
 def _words(figures: Figures) -> list[str]:
