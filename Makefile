@@ -132,7 +132,7 @@ $(SUITES_STAMP): pyproject.toml constraints.txt constraints-suites.txt
 	@test -x $(SUITES_VENV)/bin/python || $(PYTHON) -m venv $(SUITES_VENV)
 	$(SUITES_VENV)/bin/python -m pip install -q torch==2.13.0
 	$(SUITES_VENV)/bin/python -m pip install -q -c constraints.txt -c constraints-suites.txt \
-	  -e ".[metaworld,robosuite,maniskill,libero]" pytest pytest-timeout hypothesis
+	  -e ".[metaworld,robosuite,maniskill,libero,rl,report]" pytest pytest-timeout hypothesis
 	@touch $@
 
 # ManiSkill draws with Vulkan. Without a GPU that is Mesa's lavapipe 25; Debian 12 has 22.3, which fails. The

@@ -1,6 +1,7 @@
 """The sweep runner: what is run, what is not run again, and what is said about it."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from sole import cli
 from sole.bench import command, on_ray, plan, pool, weights, worker
 from sole.bench.compare import compare
 from sole.bench.config import RlBenchConfig
@@ -440,6 +442,16 @@ def test_command_without_a_finished_run_says_so(tmp_path):
         command.main(
             ["rl", "--tasks", "fake/a", "--seeds", "1", "--out", str(tmp_path), "--no-run"]
         )
+
+
+@pytest.mark.parametrize("package", ["stable_baselines3", "matplotlib"])
+def test_a_missing_package_is_named_before_anything_runs(tmp_path, monkeypatch, capsys, package):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else there(n))
+    words = ["--tasks", "metaworld/door-lock", "--rewards", "nano", "--out", str(tmp_path / "b")]
+    assert cli.main(["bench", "rl", *words]) == 1
+    assert f"pip install 'sole-rewards[{cli._EXTRA_OF[package]}]'" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("log.txt"))
 
 
 def test_other_words_than_those_of_bench_are_refused():

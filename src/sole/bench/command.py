@@ -6,6 +6,7 @@ See docs/bench.md.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,7 @@ def run_rl(argv: Sequence[str]) -> int:
     from sole.bench.raw import check_kept, results_of
     from sole.bench.weights import check_models
 
+    _need("matplotlib")  # of the report, which comes after hours
     runs, kept = plan_runs(config), _read_kept(config)
     check_kept(runs, kept)
     make_folder(config.out)
@@ -58,6 +60,7 @@ def run_rl(argv: Sequence[str]) -> int:
     if config.run:
         check_budget(runs)
         if not config.ray:  # a cluster may have what we lack
+            _need("stable_baselines3")
             check_truth(runs)
         failed = _run_missing(config, runs, kept)
         check_models(runs, kept)  # the weights may have been replaced meanwhile
@@ -67,6 +70,12 @@ def run_rl(argv: Sequence[str]) -> int:
         raise DataError(f"{config.out}: none of {len(runs)} runs is finished; see their log.txt")
     _report(config, results, " ".join(["sole bench rl", *argv]))
     return 1 if failed else 0
+
+
+def _need(package: str) -> None:
+    """Miss a package now, not in the last line of every run; `sole` says how to install it."""
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def _read_kept(config: RlBenchConfig) -> Mapping[Key, Result]:
