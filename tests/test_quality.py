@@ -3,10 +3,12 @@
 import json
 import math
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from tiny import make_tiny_nano
 
 from sole.cli import main
@@ -22,7 +24,7 @@ from sole.errors import ConfigError, DataError
 from sole.evals import collection, quality
 from sole.evals.cost import CostConfig, measure_cost
 from sole.evals.quality import QualityConfig, measure
-from sole.evals.result import Row, summary_tables
+from sole.evals.result import PER_TASK, Row, summary_tables, task_tables
 from sole.rewarders.base import CostCounters
 from sole.rewarders.controls import Constant, Oracle, Ramp, RandomWalk
 
@@ -453,3 +455,14 @@ def test_models_that_do_not_fit_beside_the_others_come_in_another_table(width, n
     assert [h for h in heads if h != "metric"] == [f"model{k}" for k in range(4)]
     for table in tables:
         assert "n_texts" not in list(table.columns[0].cells)  # measured of none of them
+
+
+def test_a_task_with_a_long_name_hides_none_of_its_numbers():
+    long = "libero/KITCHEN_SCENE10_close_the_top_drawer_of_the_cabinet"
+    found = dict.fromkeys(PER_TASK, 0.12)
+    console = Console(width=80, record=True, file=StringIO())
+    for table in task_tables(Row("model", {long: found}, {}), 80):
+        console.print(table)
+    text = console.export_text()
+    assert sum(text.count(number) for number in ("0.12", "0.1 ")) == len(PER_TASK)
+    assert max(map(len, text.splitlines())) <= 80

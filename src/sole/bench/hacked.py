@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import tyro
 from pydantic import Field
 
-from sole.bench.show import Grid, fitted
 from sole.bench.verdict import is_hacked
 from sole.config import Config, parse_config
 from sole.console import stdout
 from sole.errors import DataError
 from sole.evals.figures import Figure, record_figures
+from sole.grid import Grid, fitted
 from sole.rewarders.catalogue import CONTROLS
 from sole.rl.env_reward import ENV
 from sole.rl.record import wilson

@@ -33,7 +33,7 @@ from sole.evals.per_episode import (
     write_episode_table,
 )
 from sole.evals.recorded import recorded_successes
-from sole.evals.result import Row, result_figures, result_json, summary_tables, task_table
+from sole.evals.result import Row, result_figures, result_json, summary_tables, task_tables
 from sole.evals.stepwise import number_metrics, parse_rate, told, word_metrics
 from sole.rewarders.base import RewardModel
 from sole.rewarders.beside import UNCALIBRATED, in_way
@@ -223,7 +223,7 @@ def _report(config: QualityConfig, named: Mapping[str, Row], argv: Sequence[str]
     if config.print_json:
         sys.stdout.write(result_json(rows, settings) + "\n")
     else:
-        for table in (*summary_tables(rows, stdout.width), task_table(rows[0])):
+        for table in (*summary_tables(rows, stdout.width), *task_tables(rows[0], stdout.width)):
             stdout.print(table)
     if config.out:
         write_atomically(config.out, result_json(rows, settings, indent=1))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from sole.evals import metrics
 from sole.evals.figures import Figure
+from sole.grid import Grid, fitted
 
 #: Metric -> (unit, decimals shown).
 UNITS = {
@@ -178,17 +179,20 @@ def _summary_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def task_table(row: Row) -> Table:
-    """One model's metrics per task."""
-    table = Table(title=row.model_id)
-    table.add_column("task", no_wrap=True)
-    for name in PER_TASK:
-        table.add_column(name.replace("_", " "), justify="right")
+def task_tables(row: Row, width: int) -> list[Table]:
+    """One model's metrics per task; what does not fit beside the others comes in another table.
+
+    Args:
+        row: The model.
+        width: Of the terminal.
+    """
+    lines = []
     for task, found in row.per_task.items():
         shown = ((found.get(name, math.nan), UNITS[name][1]) for name in PER_TASK)
         cells = [_cell(value, math.nan, math.nan, digits) for value, digits in shown]
-        table.add_row(task.partition("/")[2] or task, *cells)
-    return table
+        lines.append((task.partition("/")[2] or task, *cells))
+    names = ("task", *(name.replace("_", " ") for name in PER_TASK))
+    return fitted(Grid(row.model_id, names, lines), width)
 
 
 def _cell(value: float, low: float, high: float, digits: int) -> str:
