@@ -26,6 +26,11 @@ from sole.report.training import write_training_report
 from sole.review.attacked import choose, film_turned, read_attacked
 from sole.rewarders.controls import Constant, Oracle
 
+#: The width of the narrowest cell with a name; cut to single letters it would be some 30 px.
+_NARROWEST_NAME = (
+    "Math.min(999, ...[...document.querySelectorAll('.wide td:first-child')].map("
+    "(cell) => cell.offsetWidth))"
+)
 _NO_COLOURS = pytest.mark.filterwarnings("default")  # matplotlib reads fonts its own way
 
 
@@ -189,6 +194,9 @@ def test_every_kind_of_page_opens_without_a_complaint_and_loads_nothing(
             assert outside == [], url
             tab.look(dark=True)
             assert len(tab.screenshot()) > 5000
+            tab.look(width=400)
+            assert tab.run("document.documentElement.scrollWidth") <= 400, url
+            assert tab.run(_NARROWEST_NAME) > 45, url
     if figures := os.environ.get("SOLE_FIGURES"):
         command = "SOLE_FIGURES=docs/figures.json pytest -m slow tests/test_pages.py"
         record_figures(Path(figures), [Figure("pages.opened", len(made) + 1, "pages")], command)

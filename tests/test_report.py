@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
+from sole.cli import main
 from sole.data.episode import Episode, EpisodeScore, StepScore, make_example_episode
 from sole.data.video import read_video
 from sole.errors import ConfigError, DataError
@@ -24,7 +25,7 @@ from sole.report.run_data import read_run, rolling_mean
 from sole.report.training import write_training_picture, write_training_report
 
 EVIL = 'push </script><script>alert(1)</script> & "quote"'
-_VOID = {"meta", "img", "input", "br", "link"}
+_VOID = {"meta", "img", "input", "br", "link", "wbr"}
 
 
 def make_score(episode, text="The gripper moves.", failing=()):
@@ -292,6 +293,50 @@ def test_a_run_without_evaluations_or_rollouts_still_has_a_report(tmp_path):
     assert "metaworld/faucet-close" in check_page(tmp_path / "r.html", n_players=0).text
 
 
+def without_truth(folder):
+    """A run in an environment of the user's, of which nothing true is known."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    unknown = [{k: None if "true" in k or k == "held_success" else v for k, v in line.items()}
+               for line in lines]  # fmt: skip
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, unknown)))
+    for path in (folder / "rollouts").glob("*.npz"):
+        with np.load(path) as arrays:
+            kept = {k: v for k, v in arrays.items() if not k.startswith("true_")}
+        np.savez_compressed(path, **kept)
+    return folder
+
+
+def test_a_report_claims_nothing_true_where_nothing_true_is_known(tmp_path):
+    write_training_report(without_truth(write_run(tmp_path / "run")), tmp_path / "r.html")
+    page = check_page(tmp_path / "r.html", n_players=3)
+    assert "At the end: after 160 episodes</h3>" in page.text
+    assert "nothing true is known" in page.text
+    for claim in ("solved", "true success", "true, evaluated", "come from the simulator"):
+        assert claim not in page.text
+
+
+def test_a_run_is_shown_by_a_command(tmp_path, capsys):
+    folder = write_run(tmp_path / "run")
+    assert main(["report", "run", str(folder)]) == 0
+    assert f"wrote {folder / 'report.html'}" in capsys.readouterr().err
+    assert "after 160 episodes, not solved" in check_page(folder / "report.html", 3).text
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["none"], "none: no such folder; name the --run-dir of a sole rl"),
+        (["."], "config.json: cannot be read"),
+        ([".", "--html", "page.txt"], "expected a name ending in .html"),
+    ],
+)
+def test_what_is_no_run_is_refused_in_one_line(argv, complaint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "run", *argv]) == 2
+    assert complaint in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unknown_numbers_do_not_break_a_report(tmp_path):
     folder = write_run(tmp_path / "run", n_rounds=3)
     line = {"step": 9999, "episode": 99, "kind": "eval", "true_success": 0.5, "n_episodes": 20,
@@ -331,9 +376,10 @@ def test_a_damaged_run_is_one_clear_line_and_no_page(damage, complaint, tmp_path
     assert not (tmp_path / "r.html").exists()
 
 
-def test_a_training_picture_is_a_png(tmp_path):
+@pytest.mark.parametrize("changed", [lambda folder: folder, without_truth])
+def test_a_training_picture_is_a_png(changed, tmp_path):
     pytest.importorskip("matplotlib")
-    write_training_picture(write_run(tmp_path / "run"), tmp_path / "p.png")
+    write_training_picture(changed(write_run(tmp_path / "run")), tmp_path / "p.png")
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 1000

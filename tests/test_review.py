@@ -230,12 +230,14 @@ def test_nothing_read_is_no_diagram():
 def test_a_scatter_chart_escapes_names_and_leaves_out_what_is_not_known():
     dots = Dots("<i>", np.array([1.0, np.nan, 9.0]), np.array([1.0, 1.0, 9.0]), "true",
                 ["<b>", "x", "y"])  # fmt: skip
-    svg = scatter_chart([dots], Axis("x", 0, 4), Axis("y", 0, 4), title='"t"', diagonal=True)
+    svg = scatter_chart([dots], Axis("x", 0, 4), Axis("y", 0, 4), title='"t"',
+                        diagonal="a & b")  # fmt: skip
     assert svg.count('r="4">') == 2
     assert "&lt;b&gt;" in svg
     assert "&lt;i&gt;" in svg
     assert "<b>" not in svg
     assert 'class="line held"' in svg
+    assert ">a &amp; b</text>" in svg
 
 
 # ---- the page --------------------------------------------------------------------------------

@@ -276,7 +276,9 @@ def test_what_is_missing_costs_the_clips_only(measured, no_metrics, monkeypatch)
     monkeypatch.setattr("sole.review.clips.labelled_judge", pytest.fail)
     text = page_of(measured, "--row-b", "0").read_text()
     assert "There are no clips: no episode was judged differently" in text
-    assert "--worst 0 asked" in page_of(measured, "--worst", "0").read_text()
+    without = page_of(measured, "--row-b", "oracle", "--worst", "0").read_text()
+    assert "--worst 0 asked" in without
+    assert "nearer to the truth" not in without
 
 
 def test_every_row_has_the_settings_it_was_judged_with():

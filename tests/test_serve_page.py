@@ -357,6 +357,26 @@ def test_the_example_is_judged_step_by_step_with_the_keyboard_alone():
 
 @needs_browser
 @pytest.mark.slow
+def test_a_film_after_the_example_is_not_cut_in_two_like_it(tmp_path):
+    write_video(tmp_path / "mine.mp4", np.zeros((5, 32, 48, 3), np.uint8), 4)
+    layout = "document.getElementById('layout').value"
+    with serving(Constant(50)) as running, browser() as tab:
+        tab.open(running.url)
+        ready(tab)
+        choose_example(tab)
+        assert tab.run(layout) == "both"
+        tab.choose_file("#film", tmp_path / "mine.mp4")
+        tab.until(f"{layout} === 'external'")
+        tab.tab_to("watch")
+        tab.key("Enter")
+        ready(tab, "Done: 5 frames")
+        words = "[...document.querySelectorAll('#chart text')].map((text) => text.textContent)"
+        assert set(tab.run(words)) >= {"0", "0.2", "0.4", "1", "time (s)", "progress"}
+        assert tab.complaints == []
+
+
+@needs_browser
+@pytest.mark.slow
 def test_the_page_fits_a_phone_and_follows_light_and_dark():
     with serving(Constant(50)) as running, browser() as tab:
         tab.open(running.url)

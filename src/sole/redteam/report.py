@@ -150,9 +150,18 @@ def _definition(rule: Mapping[str, float], alike: float) -> str:
 
 def _search_table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = ("task", "optimiser", "episodes", "fool it", "exploits", "largest gap", "minutes")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(f'<td>{c}</td>' for c in _cells(row))}</tr>" for row in rows)
-    return f'<h2>Searches</h2><div class="card"><table><tr>{head}</tr>{body}</table></div>'
+    body = "".join(_table_line("td", _cells(row)) for row in rows)
+    return (
+        '<h2>Searches</h2><div class="card scroll"><table class="wide">'
+        f"{_table_line('th', names)}{body}</table></div>"
+    )
+
+
+def _table_line(tag: str, cells: Sequence[str]) -> str:
+    """A row whose first two cells are words, the others numbers."""
+    numeric = ("" if k < 2 else ' class="num"' for k in range(len(cells)))
+    inner = (f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(numeric, cells, strict=True))
+    return f"<tr>{''.join(inner)}</tr>"
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

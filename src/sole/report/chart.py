@@ -113,7 +113,7 @@ def line_chart(
 
 
 def scatter_chart(
-    groups: Sequence[Dots], x_axis: Axis, y_axis: Axis, *, title: str, diagonal: bool = False
+    groups: Sequence[Dots], x_axis: Axis, y_axis: Axis, *, title: str, diagonal: str = ""
 ) -> str:
     """Draw dots over a grid.
 
@@ -122,7 +122,8 @@ def scatter_chart(
         x_axis: Words and range; dots outside it lie on the edge.
         y_axis: Words and range.
         title: Read aloud by screen readers.
-        diagonal: Also draw the line on which both values are the same.
+        diagonal: What the legend says of the line on which both values are the same; without
+            words it is not drawn.
 
     Returns:
         One ``<svg>`` element; every text in it is escaped.
@@ -135,16 +136,18 @@ def scatter_chart(
     """
     frame = _Frame(x_axis, y_axis)
     parts = frame.grid()
+    x = float(_LEFT)
     if diagonal:
         ends = np.array([max(x_axis.low, y_axis.low), min(x_axis.high, y_axis.high)])
-        parts += frame.line(Series("", ends, ends, "held"))
+        alike = Series(diagonal, ends, ends, "held")
+        parts += [*frame.line(alike), *_legend([alike])]
+        x += _legend_width(diagonal)
     parts += [dot for group in groups for dot in frame.dots(group)]
-    x = float(_LEFT)
     for group in groups:
         parts.append(f'<circle class="dot {group.kind}" cx="{x + 5:.0f}" cy="10" r="4"/>')
         parts.append(f'<text class="legend" x="{x + 15:.0f}" y="14">'
                      f"{html.escape(group.label)}</text>")  # fmt: skip
-        x += 30 + 6.2 * len(group.label)
+        x += _legend_width(group.label)
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{html.escape(title, quote=True)}">{"".join(parts)}</svg>'
@@ -252,5 +255,10 @@ def _legend(series: Sequence[Series]) -> list[str]:
         parts.append(f'<path class="line {one.kind}" d="M{x:.0f} 10h18"/>')
         parts.append(f'<text class="legend" x="{x + 23:.0f}" y="14">'
                      f"{html.escape(one.label)}</text>")  # fmt: skip
-        x += 36 + 6.2 * len(one.label)
+        x += _legend_width(one.label)
     return parts
+
+
+def _legend_width(label: str) -> float:
+    """A line's mark, its words in a wide font such as DejaVu Sans, and a gap."""
+    return 36 + 6.8 * len(label)

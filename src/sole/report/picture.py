@@ -101,14 +101,15 @@ def _draw_success(axes: Axes, run: RunData) -> None:
     window, episodes = smoothing_window(run.episodes), column(run.episodes, "episode")
     for name, colour, width_pt in (("true", _TRUE, 3), ("judged", _JUDGED, 1.5)):
         values = rolling_mean(column(run.episodes, f"{name}_success"), window)
-        axes.plot(episodes, values, color=colour, linewidth=width_pt, label=name)
-    if run.evals:
-        at, true = column(run.evals, "episode"), column(run.evals, "true_success")
+        if np.isfinite(values).any():  # what is not known has no line and no legend
+            axes.plot(episodes, values, color=colour, linewidth=width_pt, label=name)
+    at, true = column(run.evals, "episode"), column(run.evals, "true_success")
+    if np.isfinite(true).any():
         axes.plot(at, true, "o", color=_TRUE, markersize=4, label="true, evaluated (95%)")
         low, high = column(run.evals, "true_success_low"), column(run.evals, "true_success_high")
         axes.vlines(at, low, high, color=_TRUE, linewidth=1)
     axes.set(xlabel="training episodes", ylabel="success rate", ylim=(-0.03, 1.03),
-             title="judged and true success")  # fmt: skip
+             title="success by training episode")  # fmt: skip
     _finish(axes)
 
 

@@ -25,6 +25,13 @@ from sole.run import write_atomically
 __all__ = ["write_training_picture", "write_training_report"]
 
 _WHEN = {"start": "At the start", "middle": "Half-way", "end": "At the end"}
+#: Whether anything true is known -> what the page says of its numbers.
+_ORIGIN = {
+    True: "True success and true progress come from the simulator and were never shown to the "
+    "agent; judged ones come from the reward model.",
+    False: "All success and progress here is the reward model's judgement; of this environment "
+    "nothing true is known.",
+}
 
 
 def write_training_report(run_folder: Path, out: Path) -> None:
@@ -48,8 +55,7 @@ def write_training_report(run_folder: Path, out: Path) -> None:
         _chart_section(run),
         _rollout_section(run),
         _fact_table(run),
-        "<footer>True success and true progress come from the simulator and were never shown to "
-        "the agent; judged ones come from the reward model. Arrow keys step, space plays.</footer>",
+        f"<footer>{_ORIGIN[_has_truth(run)]} Arrow keys step, space plays.</footer>",
     ]
     write_atomically(out, document(f"{run.task} - sole rl", "".join(parts)))
 
@@ -57,7 +63,8 @@ def write_training_report(run_folder: Path, out: Path) -> None:
 def success_chart(run: RunData) -> str:
     """Judged and true success over training episodes, as an inline SVG.
 
-    Training episodes are a rolling mean; evaluations are dots with their 95 percent band.
+    Training episodes are a rolling mean; evaluations are dots with their 95 percent band. What is
+    not known at all, such as the truth of a user's own environment, has no line and no legend.
     """
     window = smoothing_window(run.episodes)
     numbers_ = column(run.episodes, "episode")
@@ -77,9 +84,10 @@ def success_chart(run: RunData) -> str:
             low if banded else None, high if banded else None, dots=True,
         )  # fmt: skip
         series.insert(0, evaluated)
-    last = max((float(np.nanmax(s.x)) for s in series if len(s.x)), default=1.0)
+    series = [one for one in series if np.isfinite(one.y).any()]
+    last = max((float(np.nanmax(s.x)) for s in series), default=1.0)
     x_axis, y_axis = Axis("training episodes", 0.0, max(last, 1.0)), Axis("success rate", 0.0, 1.0)
-    return line_chart(series, x_axis, y_axis, title="judged and true success over episodes")
+    return line_chart(series, x_axis, y_axis, title="success over training episodes")
 
 
 def _lead(run: RunData) -> str:
@@ -116,7 +124,14 @@ def _chart_section(run: RunData) -> str:
     window = smoothing_window(run.episodes)
     if window > 1:
         note = f'<p class="meta">Training lines: mean over {window} log lines.</p>'
-    return f'<h2>Judged and true success</h2><div class="card">{success_chart(run)}{note}</div>'
+    title = "Judged and true success" if _has_truth(run) else "Judged success"
+    return f'<h2>{title}</h2><div class="card">{success_chart(run)}{note}</div>'
+
+
+def _has_truth(run: RunData) -> bool:
+    logged = (*run.episodes, *run.evals)
+    filmed = any(record.episode.truth is not None for record in run.rollouts)
+    return filmed or bool(np.isfinite(column(logged, "true_success")).any())
 
 
 def _rollout_section(run: RunData) -> str:
@@ -124,9 +139,9 @@ def _rollout_section(run: RunData) -> str:
         return ""
     players = []
     for record in run.rollouts:
-        truth = record.episode.truth
-        outcome = "solved" if truth is not None and truth.any_success else "not solved"
-        heading = f"{_WHEN[record.name]}: after {record.number} episodes, {outcome}"
+        heading = f"{_WHEN[record.name]}: after {record.number} episodes"
+        if record.episode.truth is not None:
+            heading += ", solved" if record.episode.truth.any_success else ", not solved"
         players.append(player(record.episode, record.score, heading))
     return f"<h2>What the robot did, and what the model said</h2>{''.join(players)}"
 

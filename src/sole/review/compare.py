@@ -125,7 +125,7 @@ def _page(
     config: CompareConfig, results: tuple[SavedResult, SavedResult],
     rows: tuple[SavedRow, SavedRow], found: Sequence[Difference], pairs: Sequence[Pair],
 ) -> str:  # fmt: skip
-    cases = most_different(pairs, config.worst)
+    cases = most_different(pairs, config.worst) if config.worst else {}
     clips = no_pairs("--worst 0 asked for none")
     if config.worst:
         clips = film_pairs(results, rows, cases, config.data, config.cache)

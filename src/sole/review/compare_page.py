@@ -108,6 +108,7 @@ def _scatter(a: SavedRow, b: SavedRow) -> str:
         [x.true_success_ever for x, _ in pairs],
         [f"{x.name}: A {x.judged_top5:.0f}%, B {y.judged_top5:.0f}%" for x, y in pairs],
         ("A", "B"),
+        "A and B alike",
     )
 
 

@@ -16,8 +16,6 @@ STYLE = """
 .chart { overflow: visible; }
 .chart .dot.success { fill: var(--true); fill-opacity: .8; }
 .chart .dot.failure { fill: none; stroke: var(--judged); stroke-width: 1.6; }
-.scroll { overflow-x: auto; }
-.wide th { width: auto; } .wide .num { text-align: right; white-space: nowrap; }
 .wide small { color: var(--soft); white-space: nowrap; }
 .wide .about { color: var(--soft); font-size: .85rem; }
 .narrow { max-width: 34rem; }
@@ -67,12 +65,13 @@ def table(head: Sequence[str], rows: Sequence[str], *, words: int = 1) -> str:
     """A card with a table that scrolls sideways on narrow screens.
 
     Args:
-        head: Column names; escaped. All but the first ``words`` stand right-aligned over numbers.
+        head: Column names; escaped, and broken after a slash where room is short. All but the
+            first ``words`` stand right-aligned over numbers.
         rows: ``<tr>`` elements as they are.
         words: How many columns hold words.
     """
     names = "".join(
-        f"<th{' class=num' if k >= words else ''}>{html.escape(name)}</th>"
+        f"<th{' class=num' if k >= words else ''}>{html.escape(name).replace('/', '/<wbr>')}</th>"
         for k, name in enumerate(head)
     )
     return (
@@ -83,7 +82,7 @@ def table(head: Sequence[str], rows: Sequence[str], *, words: int = 1) -> str:
 
 def episode_scatter(
     x: Sequence[float], y: Sequence[float], success: Sequence[bool], names: Sequence[str],
-    words: tuple[str, str],
+    words: tuple[str, str], alike: str = "as it is",
 ) -> str:  # fmt: skip
     """One dot per episode, percent against percent, true success filled and failure hollow.
 
@@ -93,6 +92,7 @@ def episode_scatter(
         success: Whether each episode truly succeeds.
         names: What a pointer on its dot reads.
         words: Labels of the axes.
+        alike: What the line is called on which both are the same.
     """
     places, done = np.array([x, y], float), np.array(success, bool)
     low = progress_range([places])[0]
@@ -103,4 +103,4 @@ def episode_scatter(
                                     ("truly succeeded", "success", done))
     ]  # fmt: skip
     axes = Axis(words[0], low, 100.0, "%"), Axis(words[1], low, 100.0, "%")
-    return scatter_chart(groups, *axes, title=f"{words[1]} against {words[0]}", diagonal=True)
+    return scatter_chart(groups, *axes, title=f"{words[1]} against {words[0]}", diagonal=alike)

@@ -6,6 +6,7 @@
   const PLOT = { left: 48, right: 466, top: 12, bottom: 210 };
   const SVG = "http://www.w3.org/2000/svg";
   let card = null, film = null, run = null, abort = null;
+  let layoutBefore = null;                        // what stood there before the example set it
 
   // ---- words for people -------------------------------------------------------------------------
   function say(text) { by("status").textContent = text; }
@@ -93,6 +94,12 @@
   }
 
   // ---- the film ---------------------------------------------------------------------------------
+  function choose(file) {
+    if (layoutBefore !== null) by("layout").value = layoutBefore;  // a film is not cut in two like the example
+    layoutBefore = null;
+    take(file, file.name);
+  }
+
   function take(blob, name) {
     film = { blob, name };
     by("chosen").textContent = `${name}, ${size(blob.size)}`;
@@ -106,6 +113,7 @@
       take(await reply.blob(), "the example");
       by("film").value = "";
       by("task").value = decodeURIComponent(reply.headers.get("Sole-Task"));
+      layoutBefore ??= by("layout").value;
       by("layout").value = "both";
       say("The example is ready. Watch it.");
     } catch (error) { report(error); }
@@ -277,6 +285,13 @@
     };
   }
 
+  // Round numbers from 0 to an end, about five of them; whole ones with least = 1.
+  function ticks(end, least) {
+    const power = 10 ** Math.floor(Math.log10(end / 5)), rough = 0.9 * end / 5;
+    const step = Math.max(least, [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= rough && (!least || s % 1 === 0)) ?? 1);
+    return Array.from({ length: Math.floor(end / step + 1e-9) + 1 }, (_, k) => Number((k * step).toPrecision(6)));
+  }
+
   function grid(at) {
     const parts = [];
     for (let p = at.low; p <= 100; p += 25) {
@@ -285,11 +300,13 @@
       parts.push(shape("text", { x: PLOT.left - 6, y, dy: 4, "text-anchor": "end" }, `${p}%`));
     }
     const { fps } = run.start;
-    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-      const text = fps === null ? Math.round(share * at.last) : (share * at.last / fps).toFixed(1);
-      parts.push(shape("text", { x: at.x(share * at.last).toFixed(1), y: PLOT.bottom + 16, "text-anchor": "middle" }, text));
+    for (const value of ticks(at.last / (fps ?? 1), fps === null ? 1 : 0)) {
+      const x = at.x(value * (fps ?? 1)).toFixed(1);
+      parts.push(shape("text", { x, y: PLOT.bottom + 16, "text-anchor": "middle" }, String(value)));
     }
     parts.push(shape("text", { x: (PLOT.left + PLOT.right) / 2, y: PLOT.bottom + 34, "text-anchor": "middle" }, fps === null ? "frame" : "time (s)"));
+    const half = (PLOT.top + PLOT.bottom) / 2;
+    parts.push(shape("text", { transform: `translate(10 ${half}) rotate(-90)`, "text-anchor": "middle" }, "progress"));
     return parts;
   }
 
@@ -338,7 +355,8 @@
   by("ask").addEventListener("submit", (event) => { event.preventDefault(); if (!by("watch").disabled) watch(); });
   by("stop").addEventListener("click", () => abort?.abort());
   by("example").addEventListener("click", takeExample);
-  by("film").addEventListener("change", () => { const file = by("film").files[0]; if (file) take(file, file.name); });
+  by("film").addEventListener("change", () => { const file = by("film").files[0]; if (file) choose(file); });
+  by("layout").addEventListener("change", () => { layoutBefore = null; });
   by("at").addEventListener("input", () => move(Number(by("at").value)));
   by("chart").addEventListener("pointerdown", scrub);
   by("chart").addEventListener("pointermove", (event) => { if (event.buttons) scrub(event); });
@@ -359,7 +377,7 @@
     event.preventDefault();
     drop.classList.remove("over");
     const file = event.dataTransfer.files[0];
-    if (file) { by("film").value = ""; take(file, file.name); }
+    if (file) { by("film").value = ""; choose(file); }
   });
 
   meet();
