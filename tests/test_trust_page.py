@@ -188,6 +188,14 @@ def test_without_the_table_there_is_no_page(tmp_path, monkeypatch):
         page.main([str(tmp_path / "page.md")])
 
 
+@pytest.mark.parametrize("words", [[], ["--help"], ["a.md", "b.md"]])
+def test_without_the_name_of_a_page_nothing_is_written(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"usage: .*PAGE\.md"):
+        page.main(words)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_end_of_an_interval_that_was_not_measured_is_said_to_be_so():
     figures = {"a": {"value": 0.5, "low": None, "high": 0.6, "unit": "share"}}
     text = "<!--fig:a@low-->0%<!--/fig--> <!--fig:a@high-->0%<!--/fig-->"

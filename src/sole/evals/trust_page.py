@@ -250,7 +250,7 @@ def _attacked_tasks(figures: Figures, model: str) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Write the page to the file that is named."""
-    if len(argv) != 1:
+    if len(argv) != 1 or not argv[0].endswith(".md"):  # --help is no page
         raise ConfigError("usage: python -m sole.evals.trust_page PAGE.md")
     write_atomically(Path(argv[0]), trust_page(load_figures(FIGURES)))
     return 0

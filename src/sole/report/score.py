@@ -64,7 +64,8 @@ class ScoreConfig(Config):
     seed: int = 0
     """Of the random control."""
     calibration: Path | None = None
-    """A file of sole calibrate, made for this model with these settings (--no-think, or not)."""
+    """A file of sole calibrate, made for this model with these settings (--no-think, or not). none: the
+    model as it is; not given: what lies beside the model."""
     device: str = "auto"
     """cpu, cuda or mps; auto: nano on the cpu, other models on a GPU when there is one."""
     out: Path | None = None
