@@ -1,6 +1,9 @@
 """What ``sole check`` counts, on data whose numbers are known."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -58,8 +61,37 @@ def test_experts_and_sentences_of_a_world_are_counted(capsys):
     [
         (["labels", "--suite", "chess"], "nothing to simulate"),
         (["synth", "nowhere.toml"], "cannot be read"),
+        (["synth", "presets/nano.toml", "--folder", "nowhere"], "expected a folder"),
+        (["worlds", "--tasks", "teapot"], "no task 'teapot'"),
+        (["render", "--task", "teapot"], "no task 'teapot'"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(arguments, words, capsys):
     assert main(["check", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_recipe_with_an_unknown_setting_is_one_line(tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("sead = 1")
+    assert main(["check", "synth", str(recipe)]) == 2
+    assert "sead: Extra inputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("check", ["labels", "reasoning", "render", "worlds"])
+def test_a_negative_seed_is_refused_before_anything_is_drawn(check, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["check", check, "--seed", "-1"])
+    assert stop.value.code == 2
+    assert "greater than or equal to 0" in capsys.readouterr().err
+
+
+def test_drawing_is_measured_where_nobody_said_how_mujoco_draws():
+    """MuJoCo decides when it is loaded: before sims has chosen, it takes a window's OpenGL."""
+    program = "import sole.check.render, mujoco; print(mujoco.gl_context.GLContext.__module__)"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MUJOCO", "PYOPENGL"))}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "mujoco.osmesa", done.stderr

@@ -5,11 +5,15 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sole import __version__, cli
+from sole.config import parse_config
+from sole.doctor import EXTRAS
 from sole.errors import ConfigError, SoleError
+from sole.sims.sheet import SheetConfig
 
 HEAVY = ("torch", "transformers", "mujoco", "matplotlib", "stable_baselines3", "tyro", "numpy")
 
@@ -157,3 +161,82 @@ def test_stopping_by_keyboard_is_not_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr("sole.doctor.main", stop)
     assert cli.main(["doctor"]) == 130
     assert "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("gymnasium", "metaworld"), ("trl", "train"), ("av", "local")]
+)
+def test_the_extra_that_is_named_brings_the_missing_package(package, extra, monkeypatch, capsys):
+    def fail(argv):
+        raise ModuleNotFoundError(f"No module named '{package}'", name=package)
+
+    monkeypatch.setattr("sole.doctor.main", fail)
+    assert cli.main(["doctor"]) == 1
+    assert f"pip install 'sole-rewards[{extra}]'" in capsys.readouterr().err
+
+
+def test_the_extras_of_packages_are_those_that_the_doctor_knows():
+    assert all(package in EXTRAS[extra] for package, extra in cli._EXTRA_OF.items())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sims", "--help"]])
+def test_a_reader_that_has_gone_is_no_error(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "sole.cli", *arguments]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        command, env=environment, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.toml", b"\xff\xfe", "can't decode"),
+        ("a.json", b"[]", "expected settings by name"),
+        ("a.json", b"null", "expected settings by name"),
+        ("a.toml", b"sute = 'worlds'", "sute: Extra inputs"),
+        ("a.toml", b"most = nan", "most: Input should be a finite number"),
+    ],
+)
+def test_a_preset_that_holds_no_settings_is_one_line(name, content, complaint, tmp_path, capsys):
+    (tmp_path / name).write_bytes(content)
+    assert cli.main(["sims", "sheet", str(tmp_path / name)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert complaint in line
+
+
+def test_a_flag_may_give_what_a_preset_leaves_out(tmp_path):
+    preset = tmp_path / "a.toml"
+    preset.write_text("suite = 'worlds'\nmost = 7\nsize_px = 48")
+    found = parse_config(SheetConfig, [str(preset), "--out", "a.png", "--most", "3"], "sheet")
+    assert found == SheetConfig(suite="worlds", out=Path("a.png"), most=3, size_px=48)
+
+
+def test_what_neither_a_preset_nor_a_flag_gives_is_asked_for(tmp_path, capsys):
+    preset = tmp_path / "a.toml"
+    preset.write_text("suite = 'worlds'")
+    assert exit_code("sims", "sheet", str(preset)) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rl", "--env", "metaworld/door-lock", "--run-dir", "r"],
+        ["synth", "--out", "s"],
+        ["demo", "--out", "d"],
+        ["eval", "quality"],
+        ["score", "film.mp4", "--task", "close the door"],
+        ["data", "inspect", "folder", "--out", "i"],
+    ],
+)
+def test_a_negative_seed_is_refused(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(*words, "--seed", "-1") == 2
+    assert "greater than or equal to 0" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -221,3 +222,13 @@ def test_suites_are_installed_with_the_tested_versions_in_a_checkout(monkeypatch
     mend = doctor.find_extra("robosuite", missing).mend
     assert '-c constraints.txt -c constraints-suites.txt "robosuite==1.4.0"' in mend
     assert "constraints-suites.txt" not in doctor.find_extra("ray", missing).mend
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('no operator nms')", "AttributeError('no _C')"])
+def test_a_torch_that_breaks_when_imported_is_a_finding(error, monkeypatch, tmp_path):
+    (tmp_path / "torch.py").write_text(f"raise {error}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    for found in (doctor.find_library("torch"), doctor.find_device()):
+        assert (found.state, found.detail[:2]) == ("broken", "no")
+        assert '"torch==2.13.0"' in found.mend

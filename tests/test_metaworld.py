@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sole.errors import ConfigError
+from sole.errors import ConfigError, SimError
 from sole.sims.base import check_task_env
 from sole.sims.metaworld import MetaWorldEnv
 from sole.sims.metaworld_tasks import TASKS
@@ -67,9 +67,11 @@ def test_paraphrase_replaces_the_sentence():
     assert env.task == "go to the marker"
 
 
-def test_unknown_task_lists_the_choices():
-    with pytest.raises(ConfigError, match="metaworld/drawer-open"):
-        make_env("metaworld/fly")
+@pytest.mark.parametrize("name", ["drawer-open", "robosuite/drawer-open", "metaworld/drawer-opn"])
+def test_an_unknown_task_is_refused_with_the_few_that_may_be_meant(name):
+    with pytest.raises(ConfigError, match=r"did you mean .*metaworld/drawer-open") as refused:
+        make_env(name)
+    assert len(str(refused.value)) < 300
 
 
 fractions = st.floats(-1.5, 1.0)
@@ -106,3 +108,14 @@ def test_shift_keeps_order_and_limits(progress, at_start):
     shifted = from_start(progress, at_start)
     assert -100 <= shifted <= NEARLY + 1e-9
     assert from_start(at_start, at_start) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("action", [np.full(4, np.nan), np.zeros(3), np.zeros(7)])
+@pytest.mark.parametrize("name", ["metaworld/door-close", "worlds/drawer-open"])
+def test_a_broken_policy_is_an_error_and_never_a_success(name, action):
+    """MuJoCo puts the scene back when it meets NaN, and Meta-World's door is closed there."""
+    env = make_env(name, **({"seed": 1} if name.startswith("worlds/") else {}))
+    env.reset(seed=1)
+    with pytest.raises(SimError, match="expected an action"):
+        env.step(action)
+    assert not env.truth()[1]

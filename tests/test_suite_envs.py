@@ -109,3 +109,11 @@ def test_shaping_changes_what_robosuite_pays_and_nothing_else(name):
         env.close()
     np.testing.assert_array_equal(*seen)
     assert paid[:6] != paid[6:]
+
+
+def test_two_simulators_of_a_task_begin_the_same_seed_alike():
+    first, second = made("robosuite/Lift"), made("robosuite/Lift")
+    np.testing.assert_array_equal(first._env.cube.size, second._env.cube.size)
+    np.testing.assert_array_equal(first.reset(seed=3)[0], second.reset(seed=3)[0])
+    first.close()
+    second.close()

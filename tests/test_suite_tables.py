@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from sole.cli import main
 from sole.errors import ConfigError
-from sole.sims import libero_tasks, listing, maniskill_tasks, robosuite_tasks
+from sole.sims import libero_tasks, listing, maniskill_tasks, robosuite_tasks, sheet
 from sole.sims.libero import LiberoEnv
-from sole.sims.registry import make_env, split_of, task_names
+from sole.sims.registry import SUITES, make_env, split_of, task_names
 from sole.sims.suite import Moment, progress_of, state_size, truth_of
 from sole.synth.plan import refuse_held_out
 
@@ -116,16 +117,40 @@ def test_sims_list_shows_one_suite_with_sentences(capsys):
     assert "stack the red cube on the green cube" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("suite", ["robosuite", "libero"])
+def test_what_is_listed_can_be_copied_from_a_narrow_terminal(suite, monkeypatch, capsys):
+    monkeypatch.setattr("sole.sims.registry.Suite.installed", lambda suite: False)
+    monkeypatch.setattr(listing, "stdout", Console(width=60, highlight=False))
+    assert listing.main(["list", "--suite", suite]) == 0
+    out = capsys.readouterr().out
+    assert SUITES[suite].install in out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
+
+
 def test_sims_list_refuses_an_unknown_suite():
     with pytest.raises(ConfigError, match="choose from"):
         listing.main(["list", "--suite", "fly"])
 
 
-def test_a_sheet_of_a_suite_is_refused_where_it_cannot_be_drawn(tmp_path, capsys):
+def test_a_sheet_of_a_suite_is_refused_where_it_cannot_be_drawn(tmp_path, monkeypatch, capsys):
     assert main(["sims", "sheet", "--suite", "chess", "--out", str(tmp_path / "a.png")]) == 2
+    assert "choose from: metaworld" in capsys.readouterr().err
+    monkeypatch.setattr("sole.sims.registry.Suite.installed", lambda suite: False)
+    assert main(["sims", "sheet", "--suite", "worlds", "--out", str(tmp_path / "a.png")]) == 2
     assert "not installed" in capsys.readouterr().err
-    assert main(["sims", "sheet", "--suite", "worlds", "--out", str(tmp_path / "a.jpg")]) == 2
-    assert "expected a .png" in capsys.readouterr().err
+
+
+def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "folder.png").mkdir()
+    for name in ("a.jpg", "folder.png", "nowhere/a.png"):
+        assert main(["sims", "sheet", "--suite", "worlds", "--out", str(tmp_path / name)]) == 2
+        assert "expected a .png" in capsys.readouterr().err
+    monkeypatch.setattr(sheet, "_first_view", lambda *_: np.zeros((32, 32, 3), np.uint8))
+    flags = ["--suite", "worlds", "--most", "1", "--out", "/proc/a.png"]
+    assert main(["sims", "sheet", *flags]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["sims", "sheet", *flags, "--seed", "-1"])
 
 
 def test_the_state_of_two_goals_does_not_say_which_of_them_is_met():

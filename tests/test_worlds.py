@@ -1,11 +1,15 @@
 """Procedural scenes: the contract, determinism, honest truth, experts that succeed."""
 
+import gc
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from sole.errors import SimError
+from sole.errors import ConfigError, SimError
 from sole.sims.base import check_task_env
 from sole.sims.worlds import FIRST_TASKS, WorldEnv, make_world
 from sole.sims.worlds_look import COLOURS
@@ -127,8 +131,45 @@ def test_the_object_is_visible_from_the_corner_camera():
 
 
 def test_an_unknown_task_is_refused_by_name():
-    with pytest.raises(SimError, match="no task 'teapot'"):
+    with pytest.raises(ConfigError, match="no task 'teapot'"):
         make_world("teapot", 0)
+
+
+def test_pictures_may_be_larger_than_the_buffer_that_mujoco_makes_by_itself():
+    env = make_world("drawer-open", 0, size_px=700)
+    env.reset(seed=3)
+    assert env.views()["external"].shape == (700, 700, 3)
+    env.close()
+
+
+def test_a_renderer_that_cannot_be_made_is_one_error_and_no_complaint_after_it(monkeypatch):
+    def fail(width, height):
+        raise RuntimeError("no EGL display")
+
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    monkeypatch.setattr("mujoco.renderer.gl_context.GLContext", fail)
+    env = make_world("drawer-open", 0)
+    env.reset(seed=3)
+    with pytest.raises(SimError, match=r"no EGL display.*run `sole doctor`") as failed:
+        env.views()
+    failed.value.__cause__.__traceback__ = failed.value.__traceback__ = None
+    del failed
+    gc.collect()
+    assert not complaints
+
+
+def test_mujoco_without_opengl_is_one_line_with_what_to_do(tmp_path):
+    (tmp_path / "mujoco.py").write_text("raise AttributeError('no glGetError')")
+    done = subprocess.run(
+        [sys.executable, "-m", "sole.cli", "sims", "list"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "no glGetError" in done.stderr
+    assert "sole doctor" in done.stderr
 
 
 def test_thinning_keeps_the_extent_of_a_mesh():

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO, cast
 
 from sole import __version__
 from sole.errors import SoleError
@@ -34,6 +35,15 @@ VERBS = {
     "doctor": ("sole.doctor", "say what works on this machine and how to mend the rest"),
 }
 
+#: Which extra brings a package that a verb needs; what is not here comes with ``local``.
+_EXTRA_OF = {
+    "gymnasium": "metaworld", "mujoco": "metaworld", "metaworld": "metaworld",
+    "stable_baselines3": "rl", "tensorboard": "rl",
+    "trl": "train", "peft": "train", "accelerate": "train",
+    "fastapi": "serve", "uvicorn": "serve", "httpx": "client",
+    "matplotlib": "report", "h5py": "hdf5", "ray": "ray",
+}  # fmt: skip
+
 
 def usage() -> str:
     """The text of ``sole --help``."""
@@ -45,7 +55,17 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return its exit code (0 done, 1 failed, 2 bad input)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    code, out = 0, cast("TextIO | None", sys.stdout)  # None where it was closed: `>&-`
+    try:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+        if out is not None:
+            out.flush()  # not at exit, where Python tells of a reader that has gone
+    except BrokenPipeError:  # `sole score --help | head`: the reader has gone, nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         _write(sys.stdout, usage())
         return 0 if arguments else 2
@@ -69,12 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package == "sole":
             raise
         # sole-rewards[client] alone brings the library, not what the verbs need.
-        needs = "pip install 'sole-rewards[local]'"
+        needs = f"pip install 'sole-rewards[{_EXTRA_OF.get(package, 'local')}]'"
         _write(sys.stderr, f"sole {verb}: the package {package} is not installed: {needs}")
         return 1
-    except BrokenPipeError:  # `sole score --help | head`: the reader has gone, nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         _write(sys.stderr, f"sole {verb}: stopped")
         return 130

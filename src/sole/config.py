@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from sole.errors import ConfigError
 
@@ -29,15 +29,18 @@ def load_preset(path: Path) -> dict[str, Any]:
     """Read a preset: TOML, or JSON as a run saves it.
 
     Raises:
-        ConfigError: If the file is missing or is neither.
+        ConfigError: If the file is missing, is neither, or does not hold settings by name.
     """
     try:
-        text = path.read_text()
-        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        text = path.read_text(encoding="utf-8")
+        preset = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"preset {path}: cannot be read ({error.strerror})") from error
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"preset {path}: {error}") from error
+    if not isinstance(preset, dict):
+        raise ConfigError(f"preset {path}: expected settings by name, got {str(preset)[:80]}")
+    return preset
 
 
 def run_word(argv: Sequence[str], words: Mapping[str, str], verb: str, usage: str) -> int:
@@ -81,15 +84,26 @@ def parse_config(
     if Path(first).suffix in {".toml", ".json"} and "=" not in first:
         preset = load_preset(Path(arguments.pop(0)))
     try:
-        default = kind.model_validate(preset) if preset else None
-        if default is None:
+        if not preset:
             return tyro.cli(kind, args=arguments, prog=prog, description=kind.__doc__)
+        default = _defaults(kind, preset)
         return tyro.cli(kind, args=arguments, prog=prog, description=kind.__doc__, default=default)
     except ValidationError as error:
-        raise ConfigError(_first_complaint(error)) from error
+        raise ConfigError(first_complaint(error)) from error
 
 
-def _first_complaint(error: ValidationError) -> str:
+def _defaults(kind: type[ConfigT], preset: Mapping[str, Any]) -> ConfigT:
+    """What a preset says; the settings that it must leave to flags are marked as missing."""
+    absent = [n for n, f in kind.model_fields.items() if f.is_required() and n not in preset]
+    if not absent:
+        return kind.model_validate(preset)
+    fields: dict[str, Any] = dict.fromkeys(absent, (Any, tyro.MISSING))
+    partial = create_model(kind.__name__, __base__=kind, **fields).model_validate(preset)
+    return kind.model_construct(**dict(partial))
+
+
+def first_complaint(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line: which setting, why, and what came."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"]) or "config"
     return f"{name}: {first['msg']} (got {first.get('input')!r})"

@@ -181,7 +181,7 @@ def find_device() -> Finding:
     """Which device a model would run on: cuda, mps or cpu."""
     try:
         import torch
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, AttributeError, RuntimeError) as error:
         return Finding("device", "broken", _last_line(str(error)), _mend_library("torch"))
     if torch.cuda.is_available():
         return Finding("device", "works", f"cuda ({torch.cuda.get_device_name(0)})")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
+from pydantic import Field
 from rich.table import Table
 
 from sole.config import Config
@@ -20,7 +21,7 @@ from sole.evals.output import Share
 class CheckConfig(Config):
     """Settings of every check."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Of everything that is drawn."""
     figures: Path | None = None
     """Record the numbers in this figures file."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import mujoco
 from pydantic import Field
 
 from sole.check.output import CheckConfig, Measured, counted
@@ -21,8 +20,8 @@ class RenderConfig(CheckConfig):
 
     task: str = "drawer-open"
     """Task of `worlds`, without the suite."""
-    size_px: int = Field(96, ge=32)
-    """Height and width of each view."""
+    size_px: int = Field(96, ge=32, le=480)
+    """Height and width of each view; 480 is all that MuJoCo draws by its own settings."""
     rounds: int = Field(5, gt=0)
     """Rounds of both ways in turn; the fastest of each counts."""
     pictures: int = Field(60, gt=1)
@@ -60,6 +59,9 @@ def _stock_way(
     config: RenderConfig, env: WorldEnv
 ) -> tuple[Callable[[], object], Callable[[], None]]:
     """A function that draws both views as MuJoCo does by itself, and one that ends it."""
+    # Not at the top: it is the package sims that says how MuJoCo draws, before it is loaded.
+    import mujoco
+
     scene = Scene(thinned=False)
     build_scene(env.env_name, scene, config.seed)
     model = scene.compile()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from sole.check.output import CheckConfig, Measured, counted
-from sole.config import load_preset, parse_config
+from sole.config import first_complaint, load_preset, parse_config
 from sole.errors import ConfigError
 from sole.synth.build import build, plan
 from sole.synth.config import SynthConfig
@@ -44,14 +45,13 @@ def check(config: SynthCheckConfig) -> tuple[list[Measured], dict[str, Any]]:
     """Build a share, extrapolate by episodes; simulators that are made once count in full.
 
     Raises:
-        ConfigError: If the recipe writes no examples.
+        ConfigError: If the recipe is invalid or writes no examples, or the folder is no place.
     """
+    if not os.access(config.folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--folder {config.folder}: expected a folder that can be written to")
     with tempfile.TemporaryDirectory(dir=config.folder) as folder:
         out = Path(folder) / "share"
-        given = {**load_preset(config.recipe), "out": out, "workers": config.workers}
-        recipe = SynthConfig.model_validate(given)
-        if not recipe.examples_per_episode:
-            raise ConfigError(f"{config.recipe}: writes no examples (examples_per_episode)")
+        recipe = _recipe(config, out)
         jobs = plan(recipe)
         share = recipe.model_copy(update={"limit_episodes": min(config.episodes, len(jobs))})
         began = time.perf_counter()
@@ -71,3 +71,14 @@ def check(config: SynthCheckConfig) -> tuple[list[Measured], dict[str, Any]]:
         Measured("recipe.gb", whole * size_bytes / 1e9, unit="GB"),
     ], {"built_episodes": n_built, "workers": config.workers, "built_examples": kinds,
         "suites": dict(Counter(job.env_name.partition("/")[0] for job in jobs))}  # fmt: skip
+
+
+def _recipe(config: SynthCheckConfig, out: Path) -> SynthConfig:
+    given = {**load_preset(config.recipe), "out": out, "workers": config.workers}
+    try:
+        recipe = SynthConfig.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(f"{config.recipe}: {first_complaint(error)}") from error
+    if not recipe.examples_per_episode:
+        raise ConfigError(f"{config.recipe}: writes no examples (examples_per_episode)")
+    return recipe

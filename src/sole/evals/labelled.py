@@ -44,7 +44,7 @@ class LabelledConfig(Config):
     """Policies of a task's episodes, in turn."""
     n_frames: int = Field(26, gt=2)
     """Frames per episode."""
-    seed: int = 900_000_000
+    seed: int = Field(900_000_000, ge=0)
     """First seed of the episodes."""
     cache: Path = Path("runs/eval-cache")
     """Where simulated episodes are kept."""

@@ -56,7 +56,7 @@ class InspectConfig(Config):
     """Random episodes on the page, of different policies as far as there are."""
     claims_of: int = Field(100, ge=0)
     """Random episodes whose generated reasoning is checked against the facts."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Of the random choices."""
 
 

@@ -61,11 +61,11 @@ class ScoreConfig(Config):
     """Shrink larger pictures to this longest side while reading."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Frames per second, where the file does not say or is wrong."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Of the random control."""
     calibration: Path | None = None
-    """A file of sole calibrate, made for this model with these settings (--no-think, or not). none: the
-    model as it is; not given: what lies beside the model."""
+    """A file of sole calibrate, made for this model with these settings (--no-think, or not). none:
+    the model as it is; not given: what lies beside the model."""
     device: str = "auto"
     """cpu, cuda or mps; auto: nano on the cpu, other models on a GPU when there is one."""
     out: Path | None = None

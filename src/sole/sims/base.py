@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 
 from sole.data.episode import Facts
+from sole.errors import SimError
 
 
 class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray], abc.ABC):
@@ -63,6 +64,19 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray], abc.ABC):
     @abc.abstractmethod
     def expert_action(self) -> np.ndarray:
         """What a scripted expert would do now, in the action space (privileged)."""
+
+
+def clipped(action: np.ndarray) -> np.ndarray:
+    """An action as every suite takes it: float64 ``(4,)`` in [-1, 1].
+
+    Raises:
+        SimError: If it is of another shape, or holds NaN. MuJoCo answers that by putting the scene
+            back to where nothing has been drawn yet, in which some tasks count as done.
+    """
+    action = np.asarray(action, np.float64)
+    if action.shape != (4,) or np.isnan(action).any():
+        raise SimError(f"expected an action (dx, dy, dz, gripper) of numbers, got {action}")
+    return np.clip(action, -1.0, 1.0)
 
 
 def check_task_env(env: TaskEnv, n_steps: int = 5) -> None:

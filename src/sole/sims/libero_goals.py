@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import mujoco
 import numpy as np
 
+from sole.sims.opengl import mujoco
 from sole.sims.robosuite_arm import Arm
 from sole.sims.staged import fraction
 

@@ -82,10 +82,11 @@ def _task(full_name: str) -> dict[str, Any]:
 def _show(rows: list[dict[str, Any]], *, sentences: bool) -> None:
     for row in rows:
         state = "installed" if row["installed"] else f"not installed: {escape(row['install'])}"
-        stdout.print(f"[bold]{row['suite']}[/]  {len(row['tasks'])} tasks  {state}")
+        # On one line, however narrow the terminal: the command is there to be copied.
+        stdout.print(f"[bold]{row['suite']}[/]  {len(row['tasks'])} tasks  {state}", soft_wrap=True)
         details = Table(box=None, show_header=False, padding=(0, 1, 0, 2))
         details.add_column(style="dim", no_wrap=True)
-        details.add_column()
+        details.add_column(overflow="fold")  # not cut: names are there to be copied
         for split in _SPLITS:
             tasks = [task for task in row["tasks"] if task["split"] == split]
             if sentences:

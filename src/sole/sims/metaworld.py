@@ -11,14 +11,14 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 
 from sole.data.episode import Facts
 from sole.errors import SimError
-from sole.sims.base import TaskEnv
+from sole.sims.base import TaskEnv, clipped
 from sole.sims.metaworld_tasks import TASKS
+from sole.sims.opengl import mujoco
 from sole.sims.render import FastRenderer
 from sole.sims.staged import fraction, free_progress, from_start, staged_progress
 
@@ -101,7 +101,7 @@ class MetaWorldEnv(TaskEnv):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Repeat one action for ``action_repeat`` simulator steps; the reward is always 0.0."""
-        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        action = clipped(action)
         paid = 0.0
         for _ in range(self._action_repeat):
             self._env.curr_path_length = 0  # our horizon, not Meta-World's 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ def make_env(full_name: str, **options: Any) -> TaskEnv:
     """Make ``metaworld/drawer-open`` or ``robosuite/Stack``; options go to the suite.
 
     Raises:
-        ConfigError: If the name is unknown; the message lists the choices.
+        ConfigError: If the name is unknown; the message names the nearest ones.
         SimError: If the suite is not installed.
     """
     suite, _, name = full_name.partition("/")
@@ -86,9 +87,15 @@ def make_env(full_name: str, **options: Any) -> TaskEnv:
             return make_world(name, **options)
     elif suite in SUITES and name in SUITES[suite].tasks:
         return _adapter(suite)(name, **options)
-    names = task_names()
-    close = [n for n in names if n.startswith(f"{suite}/")] or names
-    raise ConfigError(f"no task {full_name!r}; choose from: {', '.join(close)}")
+    raise ConfigError(f"no task {full_name!r}; {_near(full_name)}sole sims list shows them all")
+
+
+def _near(full_name: str) -> str:
+    """The tasks that may be meant: those of another suite by this name, or spelled much alike."""
+    names, name = task_names(), full_name.rpartition("/")[2]
+    meant = [n for n in names if n.partition("/")[2] == name]
+    meant = meant or difflib.get_close_matches(full_name, names, n=5)
+    return f"did you mean {' or '.join(meant)}? " if meant else ""
 
 
 def _adapter(suite: str) -> Callable[..., TaskEnv]:

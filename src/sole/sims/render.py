@@ -5,10 +5,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 
-import mujoco
 import numpy as np
 
 from sole.errors import SimError
+from sole.sims.opengl import mujoco
 
 _EXPENSIVE = (
     mujoco.mjtRndFlag.mjRND_SHADOW,
@@ -16,6 +16,12 @@ _EXPENSIVE = (
     mujoco.mjtRndFlag.mjRND_SKYBOX,
     mujoco.mjtRndFlag.mjRND_HAZE,
 )
+
+
+class _Renderer(mujoco.Renderer):
+    """One that could not be made is silent when it is thrown away; MuJoCo's complains."""
+
+    _gl_context = _mjr_context = None
 
 
 class FastRenderer:
@@ -39,9 +45,19 @@ class FastRenderer:
     ):
         model.vis.quality.offsamples = 0
         model.vis.quality.shadowsize = 0
+        buffer = model.vis.global_  # MuJoCo refuses pictures that are larger
+        buffer.offwidth = max(buffer.offwidth, size_px)
+        buffer.offheight = max(buffer.offheight, size_px)
         try:
-            self._renderer = mujoco.Renderer(model, size_px, size_px)
-        except (RuntimeError, ImportError, AttributeError, ValueError, mujoco.FatalError) as error:
+            self._renderer = _Renderer(model, size_px, size_px)
+        except (
+            RuntimeError,
+            ImportError,
+            AttributeError,
+            ValueError,
+            MemoryError,
+            mujoco.FatalError,
+        ) as error:
             raise SimError(
                 f"software rendering does not work ({error}); run `sole doctor` for the mend"
             ) from error

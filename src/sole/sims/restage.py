@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from sole.sims.base import TaskEnv
+from sole.sims.opengl import mujoco
 
 #: Changes a scene that is about to be drawn; the second argument is the camera's name.
 Change = Callable[[mujoco.MjvScene, str], None]

@@ -134,19 +134,20 @@ class RobosuiteEnv(SuiteEnv):
 
 def _make_simulator(name: str) -> Any:
     robosuite = import_robosuite()
-    return robosuite.make(
-        name,
-        robots="Panda",
-        controller_configs=_controller(robosuite),
-        has_renderer=False,
-        has_offscreen_renderer=False,
-        use_camera_obs=False,
-        control_freq=int(CONTROL_HZ),
-        ignore_done=True,
-        reward_shaping=True,  # changes what is paid and nothing else
-        # The model stays, so that the renderer may; poses are drawn anew all the same.
-        hard_reset=False,
-    )
+    with global_seed(0):  # the size of Lift's cube is drawn with the model, once
+        return robosuite.make(
+            name,
+            robots="Panda",
+            controller_configs=_controller(robosuite),
+            has_renderer=False,
+            has_offscreen_renderer=False,
+            use_camera_obs=False,
+            control_freq=int(CONTROL_HZ),
+            ignore_done=True,
+            reward_shaping=True,  # changes what is paid and nothing else
+            # The model stays, so that the renderer may; poses are drawn anew all the same.
+            hard_reset=False,
+        )
 
 
 def import_robosuite() -> Any:

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import mujoco
 import numpy as np
 
+from sole.sims.opengl import mujoco
 from sole.sims.render import FastRenderer
 
 CONTROL_HZ = 20.0

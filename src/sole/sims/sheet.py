@@ -30,7 +30,7 @@ class SheetConfig(Config):
     """Tasks shown, spread over all of the suite."""
     size_px: int = Field(96, ge=32)
     """Height and width of each view."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Of layouts, colours and, in worlds, geometry."""
 
 
@@ -38,12 +38,14 @@ def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole sims sheet``.
 
     Raises:
-        ConfigError: If the suite is unknown or not installed, or the name does not end in .png.
+        ConfigError: If the suite is unknown or not installed, or the picture cannot be written.
     """
     config = parse_config(SheetConfig, argv, "sole sims sheet")
-    if config.suite not in SUITES or not SUITES[config.suite].installed():
+    if config.suite not in SUITES:
+        raise ConfigError(f"no suite {config.suite!r}; choose from: {', '.join(SUITES)}")
+    if not SUITES[config.suite].installed():
         raise ConfigError(f"suite {config.suite!r} is not installed; sole sims list says how")
-    if config.out.suffix != ".png" or not config.out.parent.is_dir():
+    if config.out.suffix != ".png" or config.out.is_dir() or not config.out.parent.is_dir():
         raise ConfigError(f"--out {config.out}: expected a .png in a folder that exists")
     names = [n for n in task_names() if n.startswith(config.suite + "/")]
     names = _spread([n for n in names if n not in _NEVER_DRAWN], config.most)
@@ -53,10 +55,17 @@ def main(argv: Sequence[str]) -> int:
             pictures.append(_first_view(name, config, number))
             advance(1)
     sheet = contact_sheet([name.partition("/")[2] for name in names], pictures)
-    # A palette makes the file four times smaller, and nothing is measured on it.
-    Image.fromarray(sheet).quantize(_COLOURS).save(config.out, optimize=True)
+    _save(sheet, config.out)
     stderr.print(f"wrote {config.out}: {len(names)} tasks, {config.out.stat().st_size // 1000} kB")
     return 0
+
+
+def _save(sheet: np.ndarray, out: Path) -> None:
+    try:
+        # A palette makes the file four times smaller, and nothing is measured on it.
+        Image.fromarray(sheet).quantize(_COLOURS).save(out, optimize=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written ({error.strerror or error})") from error
 
 
 def contact_sheet(names: Sequence[str], pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -17,7 +17,7 @@ from gymnasium.spaces import Box
 
 from sole.data.episode import Facts
 from sole.errors import SimError
-from sole.sims.base import TaskEnv
+from sole.sims.base import TaskEnv, clipped
 from sole.sims.metaworld_tasks import Split
 from sole.sims.staged import ACTUATE_POINTS, NEARLY, fraction, from_start, staged_progress
 
@@ -215,9 +215,7 @@ class SuiteEnv(TaskEnv):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Repeat one action for ``action_repeat`` control steps; the reward is always 0.0."""
-        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
-        if action.shape != (4,):
-            raise SimError(f"expected an action (dx, dy, dz, gripper), got shape {action.shape}")
+        action = clipped(action)
         self._previous = self._state()
         self._paid = sum(self._act(action) for _ in range(self._action_repeat))
         self._paid /= self._action_repeat

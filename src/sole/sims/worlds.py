@@ -15,15 +15,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 
 from sole.data.episode import Facts
-from sole.errors import SimError
+from sole.errors import ConfigError
 from sole.sims import worlds_families as families
 from sole.sims import worlds_movables as movables
-from sole.sims.base import TaskEnv
+from sole.sims.base import TaskEnv, clipped
+from sole.sims.opengl import mujoco
 from sole.sims.render import FastRenderer
 from sole.sims.staged import fraction, staged_progress
 from sole.sims.worlds_arms import SAWYER, ArmLook
@@ -104,15 +104,16 @@ class WorldEnv(TaskEnv):
         max_steps: Decisions per episode.
 
     Raises:
-        SimError: If the name is unknown or Meta-World is not installed.
+        ConfigError: If the name is unknown.
+        SimError: If Meta-World is not installed.
     """
 
     suite = "worlds"
 
     def __init__(self, env_name: str, seed: int, *, size_px: int = 96, max_steps: int = 30):
         if env_name not in _BUILDERS:
-            raise SimError(
-                f"worlds has no task {env_name!r}; expected one of {sorted(WORLD_TASKS)}"
+            raise ConfigError(
+                f"worlds has no task {env_name!r}; sole sims list --suite worlds shows them"
             )
         self.env_name = env_name
         self.max_steps = max_steps
@@ -174,8 +175,9 @@ class WorldEnv(TaskEnv):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Move the hand for one decision; the reward is always 0.0."""
+        action = clipped(action)
         self._previous = self._state()
-        self._robot.move(np.clip(np.asarray(action, np.float64), -1.0, 1.0))
+        self._robot.move(action)
         self._n_steps += 1
         return self._observation(), 0.0, False, self._n_steps >= self.max_steps, {}
 
@@ -316,7 +318,8 @@ def make_world(env_name: str, seed: int, size_px: int = 96) -> WorldEnv:
         size_px: Height and width of each view.
 
     Raises:
-        SimError: If the name is unknown or Meta-World is not installed.
+        ConfigError: If the name is unknown.
+        SimError: If Meta-World is not installed.
     """
     return WorldEnv(env_name, seed, size_px=size_px)
 

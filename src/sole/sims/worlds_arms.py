@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import mujoco
 import numpy as np
 
 from sole.errors import ConfigError
+from sole.sims.opengl import mujoco
 
 #: The arm that is simulated, with its meshes; what every scene had before there were others.
 SAWYER = "sawyer"

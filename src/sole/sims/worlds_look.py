@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import mujoco
 import numpy as np
 
+from sole.sims.opengl import mujoco
 from sole.sims.worlds_part import OTHER
 from sole.sims.worlds_words import COLOURS
 

@@ -9,9 +9,9 @@ careless expert may take for it (its names begin with :data:`OTHER`).
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
+from sole.sims.opengl import mujoco
 from sole.sims.staged import fraction
 from sole.sims.worlds_expert import Moment
 from sole.sims.worlds_prop import Prop

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
+
+from sole.sims.opengl import mujoco
 
 SIMULATOR_HZ = 80.0
 ACTION_REPEAT = 6

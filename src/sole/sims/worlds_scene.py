@@ -16,10 +16,10 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import mujoco
 import numpy as np
 
 from sole.errors import SimError
+from sole.sims.opengl import mujoco
 
 #: Grid cells along a mesh's longest side when the arm is thinned; parts look the same at 96 px.
 MESH_CELLS = 28

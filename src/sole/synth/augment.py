@@ -76,7 +76,7 @@ class AugmentConfig(Config):
     """Videos hold both views: external on the left, wrist on the right."""
     max_side_px: int = Field(384, ge=16)
     """Shrink larger pictures of videos and of v2 datasets to this longest side."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Of the random turns, speeds and sentences."""
 
     def cameras(self) -> dict[str, str]:

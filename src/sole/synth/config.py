@@ -36,7 +36,7 @@ class SynthConfig(Config):
     """Frames per episode, 13 a second; 7 of robosuite, ManiSkill and LIBERO."""
     size_px: int = Field(96, ge=32)
     """Height and width of each view."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seeds the plan: policies, layouts, wordings, looks."""
     arms: tuple[str, ...] = ()
     """Robot arms of `worlds`, one drawn for each episode; the Sawyer alone without."""
