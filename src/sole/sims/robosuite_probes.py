@@ -199,7 +199,11 @@ class Door:
 
 
 class Wipe:
-    """Every mark must be wiped off; the nearest one that is left is what must be reached."""
+    """Every mark must be wiped off; the nearest one that is left is what must be reached.
+
+    A mark that is wiped off is gone from the scene, and from the pictures, so a state that names
+    the nearest one says nothing that cannot be seen.
+    """
 
     def __init__(self, env: Any, arm: Arm):
         self._env, self._arm = env, arm
