@@ -94,6 +94,14 @@ def test_alike_values_of_a_cluster_do_not_narrow_the_interval():
     assert by_name == (low, high)
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 17, 130, 1000])
+def test_the_interval_of_a_mean_is_that_of_draws_taken_one_by_one(n):
+    drawn = np.random.default_rng(n).normal(0, 40, n)
+    one_by_one = metrics.bootstrap_interval(drawn, statistic=lambda d: float(np.mean(d)))
+    assert metrics.bootstrap_interval(drawn) == one_by_one
+    assert metrics.bootstrap_interval(drawn, clusters=list(range(n))) == one_by_one
+
+
 def test_interval_contains_the_mean_and_leaves_out_nan():
     drawn = np.r_[np.random.default_rng(0).normal(3, 1, 50), math.nan]
     low, high = metrics.bootstrap_interval(drawn)

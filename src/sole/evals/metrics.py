@@ -370,8 +370,12 @@ def bootstrap_interval(
     labels = np.arange(len(array)) if clusters is None else np.asarray(clusters)[known]
     groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     draws = np.random.default_rng(seed).integers(len(groups), size=(n, len(groups)))
-    drawn = (array[np.concatenate([groups[k] for k in draw])] for draw in draws)
-    means = np.array([float(np.mean(d)) if statistic is None else statistic(d) for d in drawn])
+    if clusters is None and statistic is None:
+        means = array[draws].mean(axis=1)  # as one by one, to the same bit, and much faster
+    else:
+        of = np.mean if statistic is None else statistic
+        drawn = (array[np.concatenate([groups[k] for k in draw])] for draw in draws)
+        means = np.array([float(of(d)) for d in drawn])
     means = means[~np.isnan(means)]
     if not len(means):
         return math.nan, math.nan
