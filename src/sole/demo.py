@@ -27,7 +27,7 @@ class DemoConfig(Config):
 
     env: str = DEMO_TASK
     """Task by full name."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds networks, exploration and layouts."""
     seeds: int = Field(default=1, gt=0)
     """Run this many seeds one after the other, from `seed` on, and report their mean too."""

@@ -43,7 +43,7 @@ class RlConfig(Config):
     """Training episodes in all."""
     n_envs: int = Field(default=8, gt=0)
     """Episodes that run side by side and are judged in one batch."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds networks, exploration and the layouts of the training episodes."""
     random_episodes: int = Field(default=16, ge=0)
     """Episodes of uniformly random actions at the start; PPO takes only the scaling of its
