@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+from hypothesis import settings
 
 os.environ.update(
     MUJOCO_GL=os.environ.get("MUJOCO_GL", "osmesa"),
@@ -18,6 +19,9 @@ os.environ.update(
     MPLBACKEND="Agg",
     COLUMNS="100",
 )
+# How long an example takes says what else the machine does; pytest-timeout stops what hangs.
+settings.register_profile("loaded machine", deadline=None)
+settings.load_profile("loaded machine")
 
 
 @pytest.fixture(autouse=True)
