@@ -110,7 +110,7 @@ ablations: $(STAMP) system ## what each part of the recipe is worth (six hours o
 	$(BIN)/sole synth --suite metaworld --limit-episodes 900 --seed 1 --out data/metaworld-1
 	$(BIN)/sole synth --suite worlds --episodes-per-task 28 --seed 5 --out data/worlds-5
 	$(BIN)/sole synth --from-runs presets/nano-negatives.parquet --keep-divergent --out data/agents-2
-	$(BIN)/sole ablate presets/ablation-*.toml --raw docs/raw/ablations.json --figures docs/figures.json --page docs/ablations.md
+	$(BIN)/sole ablate presets/ablation-full.toml presets/ablation-no_*.toml presets/ablation-families_*.toml --raw docs/raw/ablations.json --figures docs/figures.json --page docs/ablations.md
 
 check: $(STAMP) ## lint, format, types, import directions, size of functions and files
 	$(BIN)/ruff check src tests

@@ -89,17 +89,19 @@ def test_the_presets_leave_out_one_part_each_and_nothing_else_but_what_replaces_
 
 
 def test_the_page_quotes_the_figures_and_says_what_was_not_measured():
-    ablations = load_ablations(PRESETS)[:2]
+    ablations = load_ablations(PRESETS)[-3:-1]  # of two seeds
     config = AblateConfig(presets=tuple(PRESETS))
     values = {"spearman": 0.519, "auc": 0.7, "hacked": None}
     figures = {
-        f"ablation.{one.name}.{k}": {"value": v, "unit": ""}
+        f"ablation.{one.name}.{k}": {"value": v, "unit": "", "low": 0.41, "high": 0.61}
         for one in ablations
         for k, v in values.items()
     }
     text = page(config, ablations, figures)
     assert check_quotes(text, figures) == []
-    assert text.count(">0.52<") == 2
+    assert [text.count(shown) for shown in (">0.52<", ">0.41<", ">0.61<")] == [2, 6, 6]
+    single = page(config.model_copy(update={"seeds": 1}), ablations, figures)
+    assert [single.count(shown) for shown in (">0.52<", ">0.41<", ">0.61<")] == [2, 0, 0]
     assert text.count("not measured") == 2
     assert all(one.about in text for one in ablations)
 

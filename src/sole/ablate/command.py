@@ -104,8 +104,9 @@ def page(
         "the share of agents",
         f"({config.rl_episodes} episodes on {' and '.join(config.rl_tasks)}) that were judged "
         "successful in half of",
-        "their episodes or more and were so in fewer than 40 %. Means over seeds; with two seeds",
-        "and so few agents a difference of 0.05 in a correlation or of one agent is no finding.",
+        "their episodes or more and were so in fewer than 40 %. A row of one seed says nothing",
+        "of chance; of several it is their mean [smallest, largest], and what lies within is no",
+        "finding.",
         *_steps(ablations),
         "Rows of few families, or of experts alone, see fewer episodes more often, and at most a",
         "quarter of a row's episodes are hard negatives. The whole recipe here asks questions of",
@@ -115,14 +116,20 @@ def page(
         "|---|" + "---|" * (len(MEASURES) + 1),
     ]  # fmt: skip
     for one in ablations:
-        quotes = [f"<!--fig:ablation.{one.name}.{measure}-->?<!--/fig-->" for measure in MEASURES]
         seeds = min(config.seeds, one.max_seeds or config.seeds)
+        quotes = [_quote(f"ablation.{one.name}.{measure}", seeds > 1) for measure in MEASURES]
         lines.append(f"| {one.about} | {' | '.join(quotes)} | {seeds} |")
     lines += [
         "",
         "Again: `make ablations`. What each row changes stands in `presets/ablation-*.toml`.",
     ]
     return fill_quotes("\n".join(lines) + "\n", dict(figures))
+
+
+def _quote(name: str, bounded: bool) -> str:
+    ends = ["", "@low", "@high"] if bounded else [""]
+    mean, *bounds = [f"<!--fig:{name}{end}-->?<!--/fig-->" for end in ends]
+    return f"{mean} [{', '.join(bounds)}]" if bounds else mean
 
 
 def _steps(ablations: Sequence[AblationConfig]) -> list[str]:
