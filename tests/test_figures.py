@@ -86,9 +86,10 @@ def test_quotes_show_shares_as_percent_when_they_are_written_so():
 @pytest.mark.parametrize(
     ("text", "figure", "shown"),
     [
-        ("0", {"value": 0.454, "unit": ""}, "0.45"),
-        ("0", {"value": 5_990_000.0, "unit": "parameters"}, "6.0M"),
-        ("0", {"value": 28.83, "unit": "points"}, "28.8"),
+        ("?", {"value": 0.454, "unit": ""}, "0.45"),
+        ("?", {"value": 5_990_000.0, "unit": "parameters"}, "6.0M"),
+        ("?", {"value": 28.83, "unit": "points"}, "28.8"),
+        ("0", {"value": 0.0, "unit": "tasks"}, "0"),
         ("0.0", {"value": -0.01, "unit": "points"}, "0.0"),
         ("0%", {"value": 65.4, "unit": "percent"}, "65%"),
         ("0.0", {"value": None, "unit": "points"}, "not measured"),
@@ -107,10 +108,10 @@ def test_command_line_fills_files_and_names_what_is_missing(tmp_path, monkeypatc
     record_figures(Path("docs/figures.json"), [Figure("a", 0.5, "")], f"x --out {tmp_path}/y")
     assert load_figures(Path("docs/figures.json"))["a"]["command"] == "x --out y"
     page = tmp_path / "p.md"
-    page.write_text("<!--fig:a-->0<!--/fig--> <!--fig:b-->0<!--/fig-->")
+    page.write_text("<!--fig:a-->?<!--/fig--> <!--fig:b-->?<!--/fig-->")
     assert main(["check", "p.md"]) == 1
     assert main(["fill", "p.md"]) == 1
-    assert page.read_text() == "<!--fig:a-->0.50<!--/fig--> <!--fig:b-->0<!--/fig-->"
+    assert page.read_text() == "<!--fig:a-->0.50<!--/fig--> <!--fig:b-->?<!--/fig-->"
     assert "p.md: b: no such figure" in capsys.readouterr().out
     with pytest.raises(BadInputError, match="cannot be read"):
         main(["fill", "absent.md"])

@@ -128,7 +128,7 @@ def check_quotes(markdown: str, figures: dict[str, dict[str, Any]]) -> list[str]
 
 
 def fill_quotes(markdown: str, figures: dict[str, dict[str, Any]]) -> str:
-    """Rewrite every quote of a known figure with its number.
+    """Rewrite every quote of a known figure with its number; ``?`` takes the form of its unit.
 
     Example:
         >>> fill_quotes("<!--fig:a-->0.00<!--/fig-->", {"a": {"value": 0.519}})
@@ -138,7 +138,7 @@ def fill_quotes(markdown: str, figures: dict[str, dict[str, Any]]) -> str:
     def put(quote: re.Match[str]) -> str:
         name, text = quote["name"], quote["text"]
         if (figure := quoted(name, figures)) is not None:
-            pattern = _pattern(figure) if text.strip() in {"0", "?"} else text
+            pattern = _pattern(figure) if text.strip() == "?" else text
             text = _shown(pattern, figure)
         return f"<!--fig:{name}-->{text}<!--/fig-->"
 
