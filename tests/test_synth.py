@@ -309,6 +309,23 @@ def test_what_agents_did_is_filmed_with_its_truth_and_again_without_their_runs(t
     assert (tmp_path / "again" / "attempts.parquet").read_bytes() == kept.read_bytes()
 
 
+@pytest.mark.parametrize("reward", ["nano", "oracle"])
+def test_the_most_overrated_attempt_is_always_filmed_unless_the_truth_paid(tmp_path, reward):
+    curve = np.zeros(3, np.float32)
+    tried = [
+        Attempt(k, 0, k, np.zeros((2, 4), np.float32), curve + (50 if k == 3 else 0), curve)
+        for k in range(8)
+    ]
+    save_attempts(tmp_path / "attempts", 0, tried)
+    about = {"env": "metaworld/reach", "task": None, "reward": reward}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    found = [
+        {job.options["number"] for job in plan_replays([tmp_path], 2, seed)} for seed in range(12)
+    ]
+    assert all(len(numbers) == 2 for numbers in found)
+    assert all(3 in numbers for numbers in found) == (reward == "nano")
+
+
 def test_attempts_on_held_out_tasks_are_refused_from_a_file_too(tmp_path):
     curve = np.zeros(3, np.float32)
     tried = TaskAttempt(

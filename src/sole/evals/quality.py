@@ -79,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
     """Entry point of ``sole eval``; the first word chooses what is evaluated."""
     words = {
         "quality": f"{__name__}:run_quality", "robustness": "sole.evals.robustness:run_robustness",
+        "attempts": "sole.evals.attempts:run_attempts",
         "clips": "sole.evals.clips:run_clips", "cost": "sole.evals.cost:run_cost",
     }  # fmt: skip
     usage = f"usage: sole eval {'|'.join(words)} [flags]; sole eval WHAT --help shows them\n"

@@ -31,7 +31,8 @@ class SynthConfig(Config):
     """Keep attempts that come out otherwise than recorded (contacts may, on another processor),
     with the truth of what happens here; else such an attempt stops the build."""
     per_run: int = Field(48, gt=0)
-    """Episodes of each run in --from-runs: half the most overrated ones, half at random."""
+    """Episodes of each run in --from-runs: half the most overrated ones, half at random; all at
+    random of runs that the truth paid (--reward oracle)."""
     n_frames: int = Field(31, gt=1)
     """Frames per episode, 13 a second; 7 of robosuite, ManiSkill and LIBERO."""
     size_px: int = Field(96, ge=32)

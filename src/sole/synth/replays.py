@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,8 @@ from sole.synth.plan import Job, refuse_held_out
 
 #: Kind of policy of these episodes in a data set.
 AGENT = "agent"
-_SAME_WITHIN_POINTS = 0.5
+#: Films whose truth differs by more at any moment are of another episode.
+SAME_WITHIN_POINTS = 0.5
 _MADE: dict[tuple[str, int, int], TaskEnv] = {}
 
 
@@ -36,6 +38,8 @@ def plan_replays(sources: Sequence[Path], per_run: int, seed: int) -> list[Job]:
     """Choose ``per_run`` episodes of each run: half the most overrated ones, half at random.
 
     The random half keeps what the model judged rightly, or training would learn that agents fail.
+    Runs that the truth paid (oracle, env) overrate nothing, so all of theirs are drawn at random:
+    agents that succeed in other ways than an expert does, hard positives.
     A source that is a file (:mod:`sole.data.attempt_table`) holds chosen ones: all are taken.
 
     Raises:
@@ -55,10 +59,12 @@ def _jobs_of_file(path: Path) -> list[Job]:
 
 
 def _jobs_of_run(run: Path, per_run: int, rng: np.random.Generator) -> list[Job]:
-    env_name, task = _run_settings(run)
+    env_name, task = run_settings(run)
     refuse_held_out([env_name])
     attempts = read_attempts(run / "attempts")
-    chosen = _choose(attempts, min(per_run, len(attempts)), rng)
+    count = min(per_run, len(attempts))
+    n_worst = 0 if _paid_by_truth(run) else count // 2
+    chosen = _choose(attempts, n_worst, count, rng)
     return [_job(run, a.episode, TaskAttempt(env_name, task, run.name, a)) for a in chosen]
 
 
@@ -104,10 +110,22 @@ def replay(job: Job, *, size_px: int, keep_divergent: bool = False) -> Episode:
         SimError: If it is not the episode that the agent had, unless that is allowed.
     """
     tried = _tried(job)
+    episode, off = film_again(tried, size_px=size_px)
+    if off > SAME_WITHIN_POINTS and not keep_divergent:
+        raise SimError(
+            f"{job.options['source']}: episode {tried.attempt.episode} of {tried.run} "
+            f"({tried.env_name}) does not come out again on this machine, by {off:.0f} points; "
+            "make the run here, leave it out of --from-runs, or take such episodes as they come "
+            "(--keep-divergent)"
+        )
+    return episode
+
+
+def film_again(tried: TaskAttempt, *, size_px: int) -> tuple[Episode, float]:
+    """The film of an attempt, and by how many points its truth is another one than it was."""
     attempt = tried.attempt
-    env = _environment(job.env_name, attempt.column, size_px)
-    options = {"task": job.options["task"]} if "task" in job.options else None
-    env.reset(seed=attempt.seed, options=options)
+    env = _environment(tried.env_name, attempt.column, size_px)
+    env.reset(seed=attempt.seed, options={"task": tried.task} if tried.task else None)
     views, moments, proprio = [env.views()], [env.truth()], [env.proprio()]
     for action in attempt.actions:
         env.step(action)
@@ -115,32 +133,43 @@ def replay(job: Job, *, size_px: int, keep_divergent: bool = False) -> Episode:
         moments.append(env.truth())
         proprio.append(env.proprio())
     true_progress = np.array([progress for progress, _, _ in moments])
-    off = np.abs(true_progress - attempt.true_progress).max()
-    if off > _SAME_WITHIN_POINTS and not keep_divergent:
-        raise SimError(
-            f"{job.options['source']}: episode {attempt.episode} of {tried.run} ({tried.env_name}) "
-            f"does not come out again on this machine, by {off:.0f} points; make the run here, "
-            "leave it out of --from-runs, or take such episodes as they come (--keep-divergent)"
-        )
-    return pack_episode(
+    episode = pack_episode(
         env, views, moments, list(attempt.actions), proprio,
-        env_name=job.env_name, policy=AGENT, seed=attempt.seed, fps=env.control_hz,
+        env_name=tried.env_name, policy=AGENT, seed=attempt.seed, fps=env.control_hz,
     )  # fmt: skip
+    return episode, float(np.abs(true_progress - attempt.true_progress).max())
 
 
-def _choose(attempts: list[Attempt], count: int, rng: np.random.Generator) -> list[Attempt]:
+def _choose(
+    attempts: list[Attempt], n_worst: int, count: int, rng: np.random.Generator
+) -> list[Attempt]:
     by_error = sorted(attempts, key=lambda a: (-a.overrated, a.episode))
-    worst, rest = by_error[: count // 2], by_error[count // 2 :]
+    worst, rest = by_error[:n_worst], by_error[n_worst:]
     drawn = rng.choice(len(rest), size=count - len(worst), replace=False)
     return [*worst, *(rest[int(k)] for k in drawn)]
 
 
-def _run_settings(run: Path) -> tuple[str, str | None]:
-    """The task's full name, and the wording that replaced its sentence."""
+def run_settings(run: Path) -> tuple[str, str | None]:
+    """The full name of a run's task, and the wording that replaced its sentence.
+
+    Raises:
+        ConfigError: If it is no folder of a run.
+    """
+    config = _config(run)
     try:
-        config = json.loads((run / "config.json").read_text())
         return config["env"], config["task"]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+    except KeyError as error:
+        raise ConfigError(f"{run}: expected the folder of a `sole rl` run ({error})") from error
+
+
+def _paid_by_truth(run: Path) -> bool:
+    return _config(run).get("reward") in ("oracle", "env")
+
+
+def _config(run: Path) -> dict[str, Any]:
+    try:
+        return json.loads((run / "config.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
         raise ConfigError(f"{run}: expected the folder of a `sole rl` run ({error})") from error
 
 
