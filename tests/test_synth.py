@@ -39,7 +39,13 @@ from sole.synth.build import build, plan
 from sole.synth.collect import collect_episode
 from sole.synth.config import SynthConfig
 from sole.synth.plan import has_expert, plan_jobs, refuse_held_out
-from sole.synth.policies import CONTRARY_POLICIES, POLICIES, policies_of
+from sole.synth.policies import (
+    ALL_POLICIES,
+    CONTRARY_POLICIES,
+    NAMED_POLICIES,
+    POLICIES,
+    policies_of,
+)
 from sole.synth.replays import plan_replays, replay
 from sole.synth.work import cached_episode
 
@@ -90,11 +96,42 @@ class ArmEnv(PointEnv):
         return np.array([*super().expert_action(), 0.0, 1.0], np.float32)
 
 
-@pytest.mark.parametrize("kind", list(POLICIES))
+def test_named_kinds_are_drawn_only_when_asked_for(tmp_path, capsys):
+    name = "worlds/drawer-open"
+    unasked = plan_jobs([name], 400, seed=3)
+    assert not {job.policy for job in unasked} & set(NAMED_POLICIES)
+    asked = plan_jobs([name], 40, seed=3, policies=["leave", "linger"])
+    assert {job.policy for job in asked} == {"leave", "linger"}
+    flags = ["--tasks", "metaworld/reach", "--policies", "opposite", "--out", str(tmp_path / "d")]
+    assert main(["synth", *flags]) == 2
+    assert "metaworld has no such kind" in capsys.readouterr().err
+
+
+def test_who_leaves_leaves_what_was_reached_and_who_lingers_reaches_little():
+    """A faucet stays turned though the arm is gone, far from it; near it nothing need turn."""
+    left, stayed = (
+        [
+            collect_episode("worlds/faucet-turn-left", kind, seed, n_frames=31, size_px=32)
+            for seed in range(6)
+        ]
+        for kind in ("leave", "linger")
+    )
+    true = np.array([e.truth.true_progress for e in left])
+    highest = true.max(axis=1)
+    assert sum(highest - true[:, -1] < 10) >= 4
+    assert sum(highest >= 99) >= 2
+    hands = [np.asarray(e.proprio)[:, :3] for e in left]
+    done = [int(np.argmax(curve >= best - 5)) for curve, best in zip(true, highest, strict=True)]
+    went = [np.linalg.norm(h[-1] - h[k]) for h, k in zip(hands, done, strict=True)]
+    assert sum(way > 0.1 for way in went) >= 4
+    assert np.mean([e.truth.any_success for e in stayed]) < 0.5
+
+
+@pytest.mark.parametrize("kind", [*POLICIES, *NAMED_POLICIES])
 def test_policies_give_valid_actions_for_ever(kind):
     env, rng = ArmEnv(), np.random.default_rng(0)
     env.reset(seed=1)
-    acting = POLICIES[kind][0](env, rng, 20)
+    acting = ALL_POLICIES[kind][0](env, rng, 20)
     for _ in range(50):
         action = next(acting)
         assert np.shape(action) == (4,)

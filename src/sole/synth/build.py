@@ -101,7 +101,12 @@ def plan(config: SynthConfig) -> list[Job]:
     refuse_without_expert(names)
     refuse_two_rates(names)
     jobs = plan_jobs(
-        names, config.episodes_per_task, config.seed, arms=config.arms, placed=config.placed
+        names,
+        config.episodes_per_task,
+        config.seed,
+        arms=config.arms,
+        placed=config.placed,
+        policies=config.policies,
     )
     return jobs[: config.limit_episodes]
 

@@ -22,6 +22,9 @@ class SynthConfig(Config):
     """Full task names (suite/name) or patterns (worlds/*) instead of the suite's training tasks."""
     episodes_per_task: int = Field(72, gt=0)
     """Episodes of each task."""
+    policies: tuple[str, ...] = ()
+    """Only these kinds of policies, such as leave and linger, which are never drawn unasked: what
+    was done stays done though the arm is gone, and being near is not doing."""
     limit_episodes: int | None = Field(None, gt=0)
     """Stop after so many episodes of the plan; any beginning of it is balanced over the tasks."""
     from_runs: tuple[Path, ...] = ()

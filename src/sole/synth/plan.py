@@ -12,7 +12,7 @@ import numpy as np
 from sole.errors import ConfigError
 from sole.sims.metaworld_tasks import TASKS
 from sole.sims.registry import SUITES, split_of, task_names
-from sole.synth.policies import policies_of
+from sole.synth.policies import named_policies, policies_of
 
 
 @dataclass(frozen=True)
@@ -115,20 +115,22 @@ def plan_jobs(
     *,
     arms: Sequence[str] = (),
     placed: bool = False,
+    policies: Sequence[str] = (),
 ) -> list[Job]:
     """Draw policies, layouts, wordings and looks; task-major, so that any prefix is balanced.
 
     Half of the episodes keep the suite's stock look; the others get redrawn colours and a slightly
     moved camera. The kinds of policy follow their shares in
-    :func:`~sole.synth.policies.policies_of`. ``arms`` and ``placed`` are for ``worlds`` (see
-    :meth:`sole.sims.worlds.WorldEnv.reset`) and change nothing else in the plan.
+    :func:`~sole.synth.policies.policies_of`, or are those of the chosen ``policies``. ``arms`` and
+    ``placed`` are for ``worlds`` (see :meth:`sole.sims.worlds.WorldEnv.reset`) and change nothing
+    else in the plan.
     """
     rng, arm_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     jobs = []
     for round_number in range(episodes_per_task):
         for env_name in env_names:
             suite, _, name = env_name.partition("/")
-            kinds = policies_of(suite)
+            kinds = named_policies(policies, suite) if policies else policies_of(suite)
             shares = np.array([share for _, share in kinds.values()])
             kind = str(rng.choice(list(kinds), p=shares / shares.sum()))
             episode_seed = int(rng.integers(1, 2**31))

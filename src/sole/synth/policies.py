@@ -7,11 +7,12 @@ perturb-and-recover, ROVER's levels of expertise, and what RL agents do when the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from sole.errors import ConfigError
 from sole.sims.base import TaskEnv
 
 Policy = Callable[[TaskEnv, np.random.Generator, int], Iterator[np.ndarray]]
@@ -174,6 +175,43 @@ def opposite(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[n
         yield env.opposite_action()
 
 
+def leave(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
+    """The expert until the task is done, or half done; then the arm lets go and goes elsewhere.
+
+    What was reached stays reached, though nothing is near it any more: progress is what became of
+    the object. An agent that the truth pays ends like this, an expert never does.
+    """
+    level = 100.0 if rng.random() < 0.6 else rng.uniform(20.0, 90.0)
+    angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.0)
+    wait, rise, way = (rng.uniform(0, high) * n_steps for high in (0.08, 0.15, 0.4))
+    while env.truth()[0] < level:
+        yield env.expert_action()
+    for _ in range(int(wait)):
+        yield env.expert_action()
+    for _ in range(int(rise)):  # first away from what it may hold
+        yield np.array([0.0, 0.0, 1.0, OPEN])
+    for _ in range(int(way)):
+        yield np.array([speed * np.cos(angle), speed * np.sin(angle), rng.uniform(-0.3, 0.3), OPEN])
+    drift = _walk(rng)
+    while True:
+        yield 0.3 * next(drift)
+
+
+def linger(env: TaskEnv, rng: np.random.Generator, n_steps: int) -> Iterator[np.ndarray]:
+    """The expert until near the object; then the arm stays about there and does nothing to it.
+
+    It is what an agent finds that is paid for looking busy.
+    """
+    turned = _turning_point(env, rng, n_steps, (0.1, 0.35), highest=30.0, after_success=0.0)
+    while not turned():
+        yield env.expert_action()
+    grip, drift = rng.choice([OPEN, CLOSED]), _walk(rng)
+    for _ in range(int(rng.uniform(0, 0.1) * n_steps)):
+        yield np.array([0.0, 0.0, rng.uniform(0.2, 1.0), grip])
+    while True:
+        yield np.array([*(rng.uniform(0.1, 0.3) * next(drift)[:3]), grip])
+
+
 @runtime_checkable
 class Contrary(Protocol):
     """A task whose simulator also has experts in doing the wrong thing."""
@@ -212,7 +250,10 @@ CONTRARY_POLICIES: dict[str, tuple[Policy, float]] = {
     "wrong_object": (wrong_object, 0.12),
     "opposite": (opposite, 0.08),
 }
-ALL_POLICIES = POLICIES | CONTRARY_POLICIES
+#: Kinds that are drawn only when they are asked for by name (``--policies``), so that the plans of
+#: recipes from before them stay what they were.
+NAMED_POLICIES: dict[str, tuple[Policy, float]] = {"leave": (leave, 0.6), "linger": (linger, 0.4)}
+ALL_POLICIES = POLICIES | CONTRARY_POLICIES | NAMED_POLICIES
 
 
 def policies_of(suite: str) -> dict[str, tuple[Policy, float]]:
@@ -222,7 +263,22 @@ def policies_of(suite: str) -> dict[str, tuple[Policy, float]]:
         >>> "wrong_object" in policies_of("worlds"), "wrong_object" in policies_of("metaworld")
         (True, False)
     """
-    return ALL_POLICIES if suite == "worlds" else POLICIES
+    return POLICIES | CONTRARY_POLICIES if suite == "worlds" else POLICIES
+
+
+def named_policies(names: Sequence[str], suite: str) -> dict[str, tuple[Policy, float]]:
+    """Chosen kinds with their shares.
+
+    Raises:
+        ConfigError: If one is unknown, or the suite cannot act it out.
+    """
+    possible = policies_of(suite) | NAMED_POLICIES
+    if unknown := sorted(set(names) - set(possible)):
+        raise ConfigError(
+            f"--policies {' '.join(unknown)}: {suite} has no such kind; choose from: "
+            f"{', '.join(possible)}"
+        )
+    return {name: possible[name] for name in names}
 
 
 def _turning_point(
