@@ -152,9 +152,15 @@ def test_sweeps_and_refinements_stand_on_the_page_with_their_commands(recorded):
         Figure("refine.before", 0.3, "share"), Figure("refine.after", 0.55, "share"),
         Figure("refine.p_value", 0.004, ""), Figure("refine.oracle.before", 0.31, "share"),
     ], "sole refine presets/refine.toml")  # fmt: skip
+    record_figures(recorded, [
+        Figure("attempts.dev8.return_spearman", 0.4, "fraction", 0.2, 0.6),
+        Figure("attempts.dev8.selection_gain", 0.3, "fraction"),
+    ], "sole eval attempts --prefix attempts.dev8")  # fmt: skip
     figures = load_figures(recorded)
     text = page.trust_page(figures)
     assert check_quotes(text, figures) == []
+    assert "| dev8 | <!--fig:attempts.dev8.return_spearman-->0.40<!--/fig--> [" in text
+    assert "`sole eval attempts --prefix attempts.dev8`, " in text
     assert "| under test | <!--fig:rl.mw17.n_runs-->51<!--/fig--> of " in text
     assert "<!--fig:rl.mw17.oracle_solved-->14<!--/fig-->" in text
     assert "<!--fig:rl.hacked_share-->2%<!--/fig--> | <= 4 % |" in text

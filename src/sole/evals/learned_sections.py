@@ -1,7 +1,8 @@
-"""The sections of docs/results.md on what agents learned: ``rl.*`` and ``refine.*``.
+"""The sections of docs/results.md on what agents learned and did.
 
-Each stands only where its figures are recorded (``sole bench rl --figures``, ``sole refine
---figures``).
+Each stands only where its figures are recorded: ``rl.*`` (``sole bench rl --figures``),
+``attempts.*`` (``sole eval attempts --figures --prefix attempts.NAME``) and ``refine.*`` (``sole
+refine --figures``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from sole.evals.quotes import Figures, measured_by, quote
 
 _SWEEP = re.compile(r"rl\.(?P<sweep>[^.]+)\.(?:(?P<reward>[^.]+)_)?solved")
 _TASK = re.compile(r"rl\.(?P<suite>[^.]+)\.(?P<task>[^.]+)\.true_success")
+_ATTEMPTS = re.compile(r"attempts\.(?P<name>[^.]+)\.return_spearman")
 _REFINED = re.compile(r"refine(?:\.(?P<which>.+))?\.before")
 #: A number without decimals; a bare 0 would take as many as its unit has.
 _COUNT = "1"
@@ -86,6 +88,24 @@ def _tasks(figures: Figures) -> list[str]:
     for one in found:
         cell = quote(one.string, "0%", figures)
         lines.append(f"| {one['suite']} | {one['task']} | {cell} |")
+    return lines + measured_by([one.string for one in found], figures)
+
+
+def attempts_section(figures: Figures) -> list[str]:
+    """How well a judge orders what agents did: ``attempts.NAME.*``."""
+    found = [match for name in sorted(figures) if (match := _ATTEMPTS.fullmatch(name))]
+    if not found:
+        return []
+    lines = [
+        "## Does it prefer the better attempts of agents?", "",
+        "| attempts | rank of return | rank of the end | gain of the preferred fifth |",
+        "|---|---|---|---|",
+    ]  # fmt: skip
+    for one in found:
+        place = one.string.removesuffix("return_spearman")
+        names = ("return_spearman", "final_spearman", "selection_gain")
+        cells = [quote(f"{place}{name}", "0.00", figures) for name in names]
+        lines.append(f"| {one['name']} | {' | '.join(cells)} |")
     return lines + measured_by([one.string for one in found], figures)
 
 

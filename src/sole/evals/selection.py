@@ -71,9 +71,7 @@ def attempt_return(progress: Values) -> float:
     return float(np.mean(np.asarray(progress, float)[1:]))
 
 
-def select(
-    judged: Sequence[Values] | np.ndarray, true: Sequence[Values] | np.ndarray
-) -> Selection:
+def select(judged: Sequence[Values] | np.ndarray, true: Sequence[Values] | np.ndarray) -> Selection:
     """Compare judged and true progress of all attempts at one task.
 
     Args:

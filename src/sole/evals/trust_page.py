@@ -14,7 +14,7 @@ from sole.console import run_module
 from sole.errors import ConfigError
 from sole.evals.attacks import ATTACKS
 from sole.evals.figures import FIGURES, fill_quotes, load_figures
-from sole.evals.learned_sections import refine_section, rl_sections
+from sole.evals.learned_sections import attempts_section, refine_section, rl_sections
 from sole.evals.quotes import Figures, measured_by, quote
 from sole.evals.refilm import SIM_ATTACKS
 from sole.evals.result import STEPWISE, UNITS
@@ -88,7 +88,7 @@ def trust_page(figures: Figures) -> str:
         )
     sections: tuple[Callable[[Figures], list[str]], ...] = (
         _table, _other_suites, _words, _every_metric, _robustness, _calibration, _redteam,
-        rl_sections, refine_section,
+        rl_sections, attempts_section, refine_section,
     )  # fmt: skip
     lines = [
         "# Results", "",
