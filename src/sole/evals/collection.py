@@ -44,10 +44,9 @@ def collect(
             cannot be made.
         DataError: If a cached episode is damaged.
     """
-    if unknown := sorted(set(policies) - set(synth_policies.POLICIES)):
-        raise ConfigError(
-            f"no policy {', '.join(unknown)}; choose from: {', '.join(synth_policies.POLICIES)}"
-        )
+    known = synth_policies.POLICIES | synth_policies.NAMED_POLICIES
+    if unknown := sorted(set(policies) - set(known)):
+        raise ConfigError(f"no policy {', '.join(unknown)}; choose from: {', '.join(known)}")
     if not policies:
         raise ConfigError("policies: expected at least one, got none")
     possible = {name: _possible(name, policies) for name in env_names}
