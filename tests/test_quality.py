@@ -471,5 +471,5 @@ def test_a_task_with_a_long_name_hides_none_of_its_numbers():
 def test_kinds_that_recipes_never_draw_can_be_measured_on(tmp_path):
     (left,) = collection.collect(["worlds/drawer-open"], 1, 5, tmp_path, 4, policies=("leave",))
     assert (left.policy, left.n_frames) == ("leave", 4)
-    with pytest.raises(ConfigError, match="no policy leaves; choose from: .*linger"):
+    with pytest.raises(ConfigError, match=r"no policy leaves; choose from: .*linger"):
         collection.collect(["worlds/drawer-open"], 1, 5, tmp_path, 4, policies=("leaves",))
