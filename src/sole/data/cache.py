@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from sole.data.episode import Episode, Truth
+from sole.errors import DataError
 
 
 def put_episode(path: Path, episode: Episode) -> None:
@@ -41,3 +44,17 @@ def get_episode(path: Path) -> Episode:
         views = {k.removeprefix("view_"): data[k] for k in data.files if k.startswith("view_")}
         motion = {name: data[name] for name in ("actions", "proprio") if name in data.files}
         return Episode(views=views, truth=truth, **motion, **about)
+
+
+def episode_made_once(path: Path, make: Callable[[], Episode]) -> Episode:
+    """The episode in the file; it is made and written first where there is no file.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    if not path.exists():
+        put_episode(path, make())
+    try:
+        return get_episode(path)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: damaged ({error}); delete it, it will be made again") from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ import numpy as np
 from sole.console import progress_bar
 from sole.data.attempt_table import TaskAttempt, read_attempt_table
 from sole.data.attempts import Attempt, read_attempts
-from sole.data.cache import get_episode, put_episode
+from sole.data.cache import episode_made_once
 from sole.data.episode import Episode
-from sole.errors import ConfigError, DataError, SimError
+from sole.errors import ConfigError, SimError
 from sole.run import make_folder
 from sole.synth.replays import SAME_WITHIN_POINTS, film_again, run_settings
 
@@ -57,7 +57,7 @@ def film(tried: Sequence[TaskAttempt], cache: Path) -> list[Episode]:
     films = []
     with progress_bar("filming", total=len(tried)) as advance:
         for one in tried:
-            films.append(_film(one, cache / f"{_digest(one)}.npz"))
+            films.append(episode_made_once(cache / f"{_digest(one)}.npz", partial(_film, one)))
             advance(1)
     return films
 
@@ -86,19 +86,14 @@ def _name(run: Path, source: Path) -> str:
     return source.name if run == source else str(run.relative_to(source))
 
 
-def _film(tried: TaskAttempt, path: Path) -> Episode:
-    if not path.exists():
-        episode, off = film_again(tried, size_px=_SIZE_PX)
-        if off > SAME_WITHIN_POINTS:
-            raise SimError(
-                f"{tried.run}: episode {tried.attempt.episode} of {tried.env_name} does not come "
-                f"out again on this machine, by {off:.0f} points; take runs that were made here"
-            )
-        put_episode(path, episode)
-    try:
-        return get_episode(path)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: damaged ({error}); delete it, it will be made again") from error
+def _film(tried: TaskAttempt) -> Episode:
+    episode, off = film_again(tried, size_px=_SIZE_PX)
+    if off > SAME_WITHIN_POINTS:
+        raise SimError(
+            f"{tried.run}: episode {tried.attempt.episode} of {tried.env_name} does not come out "
+            f"again on this machine, by {off:.0f} points; take runs that were made here"
+        )
+    return episode
 
 
 def _digest(tried: TaskAttempt) -> str:

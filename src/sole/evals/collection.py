@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from sole.console import progress_bar
-from sole.data.cache import get_episode, put_episode
+from sole.data.cache import episode_made_once
 from sole.data.episode import Episode
-from sole.errors import ConfigError, DataError
+from sole.errors import ConfigError
 from sole.run import make_folder
 from sole.synth import policies as synth_policies
 from sole.synth.collect import close_simulators, collect_episode
@@ -77,9 +76,6 @@ def _possible(env_name: str, policies: Sequence[str]) -> list[str]:
 
 
 def _episode(path: Path, env_name: str, policy: str, seed: int, n_frames: int) -> Episode:
-    if not path.exists():
-        put_episode(path, collect_episode(env_name, policy, seed, n_frames=n_frames))
-    try:
-        return get_episode(path)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: damaged ({error}); delete it, it will be made again") from error
+    return episode_made_once(
+        path, lambda: collect_episode(env_name, policy, seed, n_frames=n_frames)
+    )
