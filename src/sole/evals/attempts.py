@@ -7,6 +7,7 @@ hours. It is no proof that an agent learns with it: another reward leads to othe
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -155,11 +156,17 @@ def _model(config: AttemptsConfig, name: str) -> RewardModel:
 
 
 def means(found: Mapping[str, Selection]) -> dict[str, tuple[float, float, float]]:
-    """Each measure as its mean over tasks with a 95 percent interval; NaN where none is known."""
+    """Each measure as its mean over tasks with a 95 percent interval; NaN where none is known.
+
+    One task has no interval: tasks are what is drawn.
+    """
     table = {n: np.array([getattr(s, n) for s in found.values()]) for n in _MEASURES}
     known = {name: values[~np.isnan(values)] for name, values in table.items()}
     return {
-        name: (float(v.mean()) if len(v) else float("nan"), *bootstrap_interval(v))
+        name: (
+            float(v.mean()) if len(v) else math.nan,
+            *(bootstrap_interval(v) if len(v) > 1 else (math.nan, math.nan)),
+        )
         for name, v in known.items()
     }
 
@@ -168,7 +175,7 @@ def attempt_figures(found: Mapping[str, Selection], prefix: str) -> list[Figure]
     """``PREFIX.return_spearman``, ``.final_spearman`` and ``.selection_gain``."""
     names = {"gain": "selection_gain"}
     return [
-        Figure(f"{prefix}.{names.get(name, name)}", value, "fraction", low, high)
+        Figure(f"{prefix}.{names.get(name, name)}", value, "fraction", finite(low), finite(high))
         for name, (value, low, high) in means(found).items()
         if not np.isnan(value)
     ]
@@ -209,4 +216,4 @@ def _number(value: float) -> str:
 
 
 def _interval(value: float, low: float, high: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f} \\[{low:.2f}, {high:.2f}]"
+    return _number(value) if np.isnan(low) else f"{value:.2f} \\[{low:.2f}, {high:.2f}]"
