@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sole.errors import ConfigError, SimError
+from sole.rl.tasks import make_task
 from sole.sims.base import check_task_env
 from sole.sims.metaworld import MetaWorldEnv
 from sole.sims.metaworld_tasks import TASKS
@@ -108,6 +109,22 @@ def test_shift_keeps_order_and_limits(progress, at_start):
     shifted = from_start(progress, at_start)
     assert -100 <= shifted <= NEARLY + 1e-9
     assert from_start(at_start, at_start) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_relative_state_ends_with_the_ways_to_the_object_and_from_there_to_the_goal():
+    env = make_task("metaworld/push", relative_state=True)
+    assert isinstance(env, MetaWorldEnv)
+    state, _ = env.reset(seed=3)
+    plain = make_task("metaworld/push")
+    assert plain.observation_space.shape == (39,)
+    np.testing.assert_array_equal(plain.reset(seed=3)[0], state[:39])
+    for _ in range(3):
+        assert state.shape == env.observation_space.shape
+        facts = env.truth()[2]
+        assert state[39:42] == pytest.approx(state[4:7] - state[:3], abs=1e-6)
+        assert state[42:45] == pytest.approx(env._env._target_pos - state[4:7], abs=1e-6)
+        assert np.linalg.norm(state[42:45]) == pytest.approx(facts["object_to_goal_m"], abs=1e-3)
+        state = env.step(env.expert_action())[0]
 
 
 @pytest.mark.parametrize("action", [np.full(4, np.nan), np.zeros(3), np.zeros(7)])

@@ -21,10 +21,12 @@ from safetensors.torch import load_file
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
+from stable_baselines3.sac.policies import MultiInputPolicy, SACPolicy
 
 from sole.checkpoint import load_optimizer, save_optimizer, save_tensors
 from sole.rl.envs import Observation, Rollout
+from sole.rl.normed import NormedMultiInputPolicy, NormedSacPolicy
 from sole.rl.relabel import RelabelledBuffer, RelabelledDictBuffer
 
 #: Nothing is scaled by less: what random actions never moved has yet to be seen moving (metres).
@@ -133,6 +135,10 @@ class ReplayAgent:
         self.engine.train(gradient_steps=n_updates, batch_size=self.engine.batch_size)
         self.n_updates += n_updates
 
+    def sample(self, n: int) -> ReplayBufferSamples:
+        """Transitions of the buffer, as SB3 draws them."""
+        return self._buffer.sample(n)
+
     @property
     def _buffer(self) -> Any:
         return self.engine.replay_buffer
@@ -192,6 +198,15 @@ def falling(learning_rate: float, end: float) -> Schedule:
     return lambda remaining: learning_rate * max(remaining, end)
 
 
+#: By whether there are pictures, and whether the critics are normalised.
+_POLICIES: dict[tuple[bool, bool], type[SACPolicy]] = {
+    (False, False): SACPolicy,
+    (True, False): MultiInputPolicy,
+    (False, True): NormedSacPolicy,
+    (True, True): NormedMultiInputPolicy,
+}
+
+
 class SacAgent(ReplayAgent):
     """SAC with held-back rewards.
 
@@ -202,6 +217,7 @@ class SacAgent(ReplayAgent):
         buffer_size: Transitions kept.
         learning_rate: Adam's, or its schedule.
         settings: Passed to SB3's SAC (gamma, tau, batch_size ...).
+        critic_layer_norm: Normalise the critics' hidden layers (:mod:`sole.rl.normed`).
     """
 
     def __init__(
@@ -213,10 +229,11 @@ class SacAgent(ReplayAgent):
         buffer_size: int,
         learning_rate: float | Schedule,
         settings: dict[str, Any],
+        critic_layer_norm: bool = False,
     ):
         pixels = isinstance(observation_space, gymnasium.spaces.Dict)
         self.sac = SAC(
-            "MultiInputPolicy" if pixels else "MlpPolicy",
+            _POLICIES[pixels, critic_layer_norm],
             Spaces(observation_space, action_space),
             seed=seed,
             buffer_size=buffer_size,

@@ -29,8 +29,13 @@ _SMALLEST_PX = 36
 
 def make_envs(config: RlConfig) -> list[TaskEnv]:
     """One environment for each episode that runs side by side."""
-    settings = {"task": config.task, "views": config.views, "max_steps": config.max_steps}
-    return [make_task(config.env, place, **settings) for place in range(config.n_envs)]
+    return [
+        make_task(
+            config.env, place, task=config.task, views=config.views, max_steps=config.max_steps,
+            relative_state=config.relative_state,
+        )
+        for place in range(config.n_envs)
+    ]  # fmt: skip
 
 
 def make_model(config: RlConfig) -> RewardModel:
@@ -88,6 +93,7 @@ def make_agent(
         learning_rate=learning_rate,
         settings={"gamma": config.gamma, "batch_size": config.batch_size, "tau": config.tau,
                   "ent_coef": f"auto_{config.entropy_start:g}"},
+        critic_layer_norm=config.critic_layer_norm,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ def make_task(
     task: str | None = None,
     views: str | None = None,
     max_steps: int | None = None,
+    relative_state: bool = False,
 ) -> TaskEnv:
     """Make the task that ``--env`` names.
 
@@ -35,6 +36,8 @@ def make_task(
         task: The instruction; a Gymnasium environment needs one.
         views: Source of each picture of a Gymnasium environment, see :mod:`sole.rl.views`.
         max_steps: Its time limit, where it has none.
+        relative_state: Whether states of Meta-World also hold the ways to object and goal; other
+            states are as they are.
 
     Raises:
         ConfigError: If there is no such task, or a setting is missing or does not belong to it.
@@ -53,7 +56,13 @@ def make_task(
         if isinstance(made, TaskEnv):
             return made
         raise ConfigError(f"env {name}: expected an environment, got a {type(made).__name__}")
-    return make_env(name, seed=place) if name.startswith("worlds/") else make_env(name)
+    return make_env(name, **_options(name, place, relative_state=relative_state))
+
+
+def _options(name: str, place: int, *, relative_state: bool) -> dict[str, Any]:
+    if name.startswith("worlds/"):
+        return {"seed": place}
+    return {"relative_state": relative_state} if name.startswith("metaworld/") else {}
 
 
 def _factory(name: str) -> Any:

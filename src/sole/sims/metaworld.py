@@ -40,6 +40,8 @@ _DONE_WITHIN_M = {
 _REACHING = frozenset({"reach", "reach-wall"})
 _WITH_TOOL = frozenset({"hammer", "stick-push", "stick-pull"})
 _TOOL_SHARE = 0.4
+#: Numbers of Meta-World's own observation: hand, two objects, the same of the step before, goal.
+_N_OWN = 39
 
 
 class MetaWorldEnv(TaskEnv):
@@ -50,12 +52,19 @@ class MetaWorldEnv(TaskEnv):
         size_px: Height and width of each view.
         action_repeat: Simulator steps per decision (6 is 13 decisions a second).
         max_steps: Decisions per episode.
+        relative_state: States also hold the ways from hand to object and from object to goal.
     """
 
     suite = "metaworld"
 
     def __init__(
-        self, name: str, *, size_px: int = 96, action_repeat: int = 6, max_steps: int = 25
+        self,
+        name: str,
+        *,
+        size_px: int = 96,
+        action_repeat: int = 6,
+        max_steps: int = 25,
+        relative_state: bool = False,
     ):
         if name not in TASKS:
             raise SimError(f"metaworld has no task {name!r}; see sole.sims.metaworld_tasks.TASKS")
@@ -69,9 +78,11 @@ class MetaWorldEnv(TaskEnv):
         self._renderer: FastRenderer | None = None
         self._gripper, self._objects, self._pads = _bodies(self._env.model)
         self._looks = _Looks(self._env.model, self._objects)
+        self._relative_state = relative_state
+        n_state = _N_OWN + (6 if relative_state else 0)
         self.action_space = Box(-1.0, 1.0, (4,), np.float32)
-        self.observation_space = Box(-np.inf, np.inf, (39,), np.float32)
-        self._observation = np.zeros(39)
+        self.observation_space = Box(-np.inf, np.inf, (n_state,), np.float32)
+        self._observation = np.zeros(_N_OWN)
         self._n_steps = 0
         self._paid = 0.0
         self._progress_at_start = 0.0
@@ -97,7 +108,7 @@ class MetaWorldEnv(TaskEnv):
         self._start = self._measure()
         self._progress_at_start = 0.0
         self._progress_at_start = self.truth()[0]
-        return self._observation.astype(np.float32), {}
+        return self._state(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Repeat one action for ``action_repeat`` simulator steps; the reward is always 0.0."""
@@ -109,7 +120,19 @@ class MetaWorldEnv(TaskEnv):
             paid += float(reward)
         self._paid = paid / self._action_repeat
         self._n_steps += 1
-        return self._observation.astype(np.float32), 0.0, False, self._n_steps >= self.max_steps, {}
+        return self._state(), 0.0, False, self._n_steps >= self.max_steps, {}
+
+    def _state(self) -> np.ndarray:
+        """Meta-World's observation, float32 ``(39,)``; six more when it is to be relative, metres.
+
+        Hand to object and object to goal, as robosuite's and ManiSkill's states hold them: where
+        they matter, a network need not first learn to subtract.
+        """
+        own = self._observation
+        if not self._relative_state:
+            return own.astype(np.float32)
+        hand, thing, goal = own[:3], own[4:7], own[36:39]
+        return np.concatenate([own, thing - hand, goal - thing]).astype(np.float32)
 
     def views(self) -> dict[str, np.ndarray]:
         """Render corner4 (turned upright) and the gripper camera."""
