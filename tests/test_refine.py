@@ -22,7 +22,7 @@ from sole.refine import run as run_module
 from sole.refine.cloning import clone
 from sole.refine.config import RefineConfig
 from sole.refine.paired import sign_flip_p_value
-from sole.refine.policy import Residual, Whole
+from sole.refine.policy import Residual, Weighted, Whole
 from sole.refine.run import Refined, refine
 from sole.rewarders.controls import Constant, Oracle
 from sole.rl.agent import SacAgent
@@ -39,7 +39,9 @@ TINY = {
 
 
 def config(folder, **changes) -> RefineConfig:
-    return RefineConfig(tasks=("fake/point",), out=folder, **{**TINY, **changes})
+    return RefineConfig(
+        tasks=("fake/point",), out=folder, **{"exploration": 0.05, **TINY, **changes}
+    )
 
 
 def points(n: int = 4):
@@ -118,11 +120,11 @@ def improver(kind, tmp_path):
     states = np.random.default_rng(0).uniform(0, 1, (200, 4)).astype(np.float32)
     actions = toward_goal(states)[1]
     base, _ = clone(states, actions, 100)
-    more = ((states, actions),) if kind is Whole else ()
+    more = () if kind is Residual else ((states, actions),)
     return kind(config(tmp_path), base, 500, 0, *more), base, states
 
 
-@pytest.mark.parametrize("kind", [Residual, Whole])
+@pytest.mark.parametrize("kind", [Residual, Whole, Weighted])
 def test_before_learning_the_policy_is_the_clone_even_far_from_its_episodes(kind, tmp_path):
     made, base, states = improver(kind, tmp_path)
     for seen in (states, 30 * states - 10):
@@ -130,12 +132,12 @@ def test_before_learning_the_policy_is_the_clone_even_far_from_its_episodes(kind
         assert np.abs(made.seen(list(seen))).max() <= 5.0
 
 
-@pytest.mark.parametrize("kind", [Residual, Whole])
+@pytest.mark.parametrize("kind", [Residual, Whole, Weighted])
 def test_exploration_begins_with_about_the_asked_deviation_of_actions(kind, tmp_path):
     made, base, _ = improver(kind, tmp_path)
     centre = base.mean.numpy()[None].repeat(2000, 0)
     action = made.decide(centre, explore=False)[1]
-    slope = 1 - action**2 if kind is Whole else 1.0  # its noise goes through tanh
+    slope = 1.0 if kind is Residual else 1 - action**2  # its noise goes through tanh
     noise = (made.decide(centre, explore=True)[1] - action) / slope
     np.testing.assert_allclose(noise.std(0), 0.05, rtol=0.2)
 
@@ -165,7 +167,7 @@ def test_a_correction_costs_its_mean_square_and_an_action_nothing(tmp_path):
     assert whole.cost(np.ones((3, 2))).tolist() == [0.0] * 3
 
 
-@pytest.mark.parametrize("kind", [Residual, Whole])
+@pytest.mark.parametrize("kind", [Residual, Whole, Weighted])
 def test_while_only_the_critic_learns_the_policy_stays(kind, tmp_path):
     made, _, states = improver(kind, tmp_path)
     decisions = np.zeros((20, 2), np.float32)
@@ -179,7 +181,7 @@ def test_while_only_the_critic_learns_the_policy_stays(kind, tmp_path):
     assert not np.array_equal(made.decide(states, explore=False)[1], before)
 
 
-@pytest.mark.parametrize("kind", [Residual, Whole])
+@pytest.mark.parametrize("kind", [Residual, Whole, Weighted])
 def test_the_critic_alone_learns_of_a_policy_that_never_moved(kind, tmp_path):
     made, _, states = improver(kind, tmp_path)
     decisions = np.zeros((20, 2), np.float32)
@@ -192,6 +194,23 @@ def test_the_critic_alone_learns_of_a_policy_that_never_moved(kind, tmp_path):
     assert not sac.actor.optimizer.state  # not a single step was taken
     assert not sac.ent_coef_optimizer.state
     assert sac.log_ent_coef.item() == weight
+
+
+def test_of_two_actions_the_weighted_variant_clones_the_one_that_was_paid(tmp_path):
+    settings = config(tmp_path, updates=200, gamma=0.5)
+    states = np.random.default_rng(0).uniform(0, 1, (200, 4)).astype(np.float32)
+    base, _ = clone(states, np.zeros((200, 2), np.float32), 100)
+    made = Weighted(settings, base, 500, 0, (states, np.zeros((200, 2), np.float32)))
+    actions = np.random.default_rng(1).choice([-0.5, 0.5], (200, 2)).astype(np.float32)
+    seen = made.seen(states)
+    for t in range(199):
+        paid = np.float32([actions[t, 0] > 0])
+        made.agent.store_steps(seen[t : t + 2], actions[t : t + 1], paid, completed=True)
+    for _ in range(3):
+        made.learn(critic_only=False)
+    said = made.decide(states, explore=False)[1].mean(0)
+    assert said[0] > 0.3  # what paid
+    assert abs(said[1]) < 0.2  # what made no difference
 
 
 def judge(**settings) -> Judge:
@@ -307,7 +326,7 @@ def last_checkpoint(folder):
     return sorted((folder / "runs" / "fake.point" / "seed0" / "checkpoints").glob("step_*"))[-1]
 
 
-@pytest.mark.parametrize("variant", ["residual", "whole"])
+@pytest.mark.parametrize("variant", ["residual", "whole", "weighted"])
 def test_a_refinement_runs_from_clone_to_result(tmp_path, variant):
     run = config(tmp_path, variant=variant)
     refined = refine(run, "fake/point", 0, points(), Nearness(0.0))
@@ -337,6 +356,17 @@ def test_a_finished_refinement_is_not_run_again(tmp_path):
         refine(config(tmp_path, gamma=0.9), "fake/point", 0, [], Constant(0.0))
 
 
+@pytest.mark.parametrize("setting", ["critic_layer_norm", "relative_state"])
+def test_a_refinement_from_before_a_better_default_is_not_taken_for_one_with_it(tmp_path, setting):
+    folder = tmp_path / "runs" / "fake.point" / "seed0"
+    folder.mkdir(parents=True)
+    newer = {"critic_layer_norm", "relative_state"}
+    old = config(tmp_path).model_dump(mode="json", exclude=newer)
+    (folder / "config.json").write_text(json.dumps(old))
+    with pytest.raises(ConfigError, match=rf"{setting} \(was False, now True\)"):
+        refine(config(tmp_path), "fake/point", 0, [], Nearness(0.0))
+
+
 def test_a_refinement_from_before_a_setting_existed_had_its_default(tmp_path):
     folder = tmp_path / "runs" / "fake.point" / "seed0"
     folder.mkdir(parents=True)
@@ -346,7 +376,7 @@ def test_a_refinement_from_before_a_setting_existed_had_its_default(tmp_path):
         refine(config(tmp_path, caution=1.0), "fake/point", 0, [], Nearness(0.0))
 
 
-@pytest.mark.parametrize("variant", ["residual", "whole"])
+@pytest.mark.parametrize("variant", ["residual", "whole", "weighted"])
 def test_a_killed_refinement_ends_like_an_unbroken_one(tmp_path, variant):
     class Power(Nearness):
         n_started = 0
@@ -389,7 +419,7 @@ def test_several_runs_are_pairs_and_one_run_has_its_layouts():
 
 
 def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(plan, "make_task", lambda task, place: PointEnv())
+    monkeypatch.setattr(plan, "make_task", lambda task, place, **_: PointEnv())
     flags = [f"--{k.replace('_', '-')}={v}" for k, v in {**TINY, "iterations": 1}.items()]
     figures = tmp_path / "figures.json"
     more = ["--tasks", "fake/point", "--out", str(tmp_path / "out"), "--figures", str(figures),
@@ -409,7 +439,7 @@ def test_kept_refinements_are_not_run_again_where_their_folders_are_gone(
     tmp_path, capsys, monkeypatch
 ):
     began = []
-    monkeypatch.setattr(plan, "make_task", lambda task, place: PointEnv())
+    monkeypatch.setattr(plan, "make_task", lambda task, place, **_: PointEnv())
     real = plan.refine
     monkeypatch.setattr(plan, "refine", lambda *a: began.append(a[1:3]) or real(*a))
     flags = [f"--{k.replace('_', '-')}={v}" for k, v in {**TINY, "iterations": 1}.items()]
@@ -488,6 +518,6 @@ def test_only_what_a_correction_can_do_is_learned_from_the_expert(tmp_path, monk
     )
     reach = np.array([[0.5, 0.5]] * 3 + [[np.nan, np.nan]] * 2 + [[0.1, 0.1]] * 5)
     monkeypatch.setattr(Residual, "decisions_for", lambda self, states, actions: reach)
-    run = config(tmp_path, iterations=0, end_on_completion=False)
+    run = config(tmp_path, variant="residual", iterations=0, end_on_completion=False)
     refine(run, "fake/point", 0, points(), Nearness(0.0))
     assert stored == [[4, 3, 3], [6, 5, 5]] * 2  # of two episodes; one state more than decisions

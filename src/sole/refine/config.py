@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
 
 from sole.config import Config
+
+#: What runs did before there were settings for it, where that is not their default.
+_BEFORE = {"critic_layer_norm": False, "relative_state": False}
 
 
 class RefineConfig(Config):
@@ -25,8 +29,10 @@ class RefineConfig(Config):
     """Seeds of each task."""
     first_seed: int = Field(default=0, ge=0)
     """The smallest of them."""
-    variant: Literal["residual", "whole"] = "residual"
-    """What is learned: a small correction beside the frozen clone, or the clone's own weights."""
+    variant: Literal["weighted", "residual", "whole"] = "weighted"
+    """What is learned: the clone's own weights, by cloning what was done the more the better the
+    critic finds it; a small correction beside the frozen clone; or the clone's own weights by SAC's
+    gradient."""
     expert_episodes: int = Field(default=10, gt=0)
     """Episodes of the scripted expert that the clone is made of."""
     expert_noise: float = Field(default=0.1, ge=0)
@@ -41,7 +47,10 @@ class RefineConfig(Config):
     """SAC's gradient steps in an iteration."""
     warm_up: int = Field(default=4, ge=0)
     """Iterations in which only the critic learns; the policy acts as it was cloned."""
-    exploration: float = Field(default=0.05, gt=0, lt=1)
+    advantage_temperature: float = Field(default=0.05, gt=0)
+    """Weighted variant: an action counts e times as much for every so much that its worth, in
+    discounted rewards, is above that of the policy's own; at most 20 times."""
+    exploration: float = Field(default=0.1, gt=0, lt=1)
     """Deviation of the noise on actions at the start, before the bounds squash it; a grasp already
     fails of 0.2."""
     residual_scale: float = Field(default=0.1, gt=0, le=1)
@@ -50,6 +59,11 @@ class RefineConfig(Config):
     correction_cost: float = Field(default=0.05, ge=0)
     """Residual variant: what a largest correction costs, in rewards of one decision; smaller ones
     cost their square of it. Without a cost the correction drifts where rewards differ little."""
+    relative_state: bool = True
+    """Meta-World: states also hold the ways from hand to object and from object to goal; changes
+    nothing elsewhere."""
+    critic_layer_norm: bool = True
+    """Normalise the critics' hidden layers."""
     anchor: float = Field(default=0.1, ge=0)
     """Whole variant: steps of cloning after each iteration, as a share of `updates`; they keep the
     policy near the expert's episodes."""
@@ -99,3 +113,16 @@ class RefineConfig(Config):
     """Record before, after and p_value in this figures file."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
+
+
+def as_begun(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored settings of a run, completed where it is older than a setting.
+
+    What is still missing had its default.
+
+    Example:
+        >>> as_begun({"updates": 480})
+        {'critic_layer_norm': False, 'relative_state': False, 'updates': 480}
+    """
+    # Both came at once, the second without a setting at first.
+    return dict(stored) if "critic_layer_norm" in stored else {**_BEFORE, **stored}

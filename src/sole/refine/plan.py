@@ -82,11 +82,16 @@ def refined_in_turn(
             yield kept[task, seed].refined
         else:
             if task != of_task:
-                envs, of_task = [make_task(task, place) for place in range(config.n_envs)], task
+                envs, of_task = _envs(config, task), task
             refined = refine(config, task, seed, envs, model)
             keep(config, refined, model.model_id)
             yield refined
         advance(1)
+
+
+def _envs(config: RefineConfig, task: str) -> list[TaskEnv]:
+    relative = config.relative_state
+    return [make_task(task, place, relative_state=relative) for place in range(config.n_envs)]
 
 
 def run_side_by_side(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from gymnasium.spaces import Box
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import nn
 
 from sole.checkpoint import load_optimizer, save_optimizer
@@ -21,6 +22,8 @@ from sole.rl.agent import SacAgent
 #: Entropy's weight at the start: low, since the policy is not to be explored away. With 0.02 it
 #: outweighed what a correction costs, and the noise stayed at two thirds of the largest one.
 _ENTROPY = "auto_0.001"
+#: No single transition outweighs the others by more; AWAC's own code cuts off as well.
+_LARGEST_WEIGHT = 20.0
 _CLONING_FILE = "optimizer_cloning.safetensors"
 
 
@@ -164,7 +167,7 @@ class Whole:
         actor = _actor(self.agent)
         for _ in range(round(self._config.anchor * self._config.updates)):
             rows = torch.randint(len(self._states), (self._config.batch_size,))
-            said = torch.tanh(actor.mu(actor.latent_pi(self._states[rows])))
+            said = _said(actor, self._states[rows])
             loss = nn.functional.mse_loss(said, self._actions[rows])
             self._cloning.zero_grad()
             loss.backward()
@@ -179,6 +182,39 @@ class Whole:
         """Put back what :meth:`save` wrote."""
         self.agent.load(folder)
         load_optimizer(folder / _CLONING_FILE, self._cloning)
+
+
+class Weighted(Whole):
+    """The clone's weights, by cloning all that was done, the more the better the critic finds it.
+
+    AWAC (Nair et al. 2020, arXiv 2006.09359, equation 13), with squared error for the likelihood.
+    The policy stays near what was carried out, so a critic that guesses too high of what nobody did
+    cannot lead it there. The noise on actions is not learned.
+    """
+
+    def learn(self, *, critic_only: bool) -> None:
+        """SAC's own training of the critic, then as many steps of weighted cloning."""
+        _learn(self.agent, self._config.updates, critic_only=True)
+        if critic_only:
+            return
+        for _ in range(self._config.updates):
+            loss = self._loss(self.agent.sample(self._config.batch_size))
+            self._cloning.zero_grad()
+            loss.backward()
+            self._cloning.step()
+
+    def _loss(self, done: ReplayBufferSamples) -> torch.Tensor:
+        said = _said(_actor(self.agent), done.observations)
+        with torch.no_grad():
+            advantage = self._worth(done, done.actions) - self._worth(done, said)
+            weights = (advantage / self._config.advantage_temperature).exp()
+            weights = weights.clamp(max=_LARGEST_WEIGHT)
+        wanted = done.actions.clamp(-LARGEST_ACTION, LARGEST_ACTION)
+        return (weights * (said - wanted).square().mean(1)).sum() / weights.sum()
+
+    def _worth(self, done: ReplayBufferSamples, actions: torch.Tensor) -> torch.Tensor:
+        """What the more doubtful critic expects of actions, ``(B,)``."""
+        return torch.cat(self.agent.sac.critic(done.observations, actions), 1).min(1).values
 
 
 def make_improver(
@@ -199,6 +235,8 @@ def make_improver(
     """
     if config.variant == "residual":
         return Residual(config, base, capacity, seed)
+    if config.variant == "weighted":
+        return Weighted(config, base, capacity, seed, expert)
     return Whole(config, base, capacity, seed, expert)
 
 
@@ -209,6 +247,7 @@ def _make_sac(
         Box(-np.inf, np.inf, (n_seen,), np.float32), Box(-1.0, 1.0, (n_action,), np.float32),
         seed=seed, buffer_size=capacity, learning_rate=config.learning_rate,
         settings={"gamma": config.gamma, "batch_size": config.batch_size, "ent_coef": _ENTROPY},
+        critic_layer_norm=config.critic_layer_norm,
     )  # fmt: skip
 
 
@@ -251,6 +290,11 @@ def _frozen_policy(agent: SacAgent) -> Iterator[None]:
         with torch.no_grad():
             weight.copy_(value)
         optimizer.load_state_dict(state)
+
+
+def _said(actor: Any, states: torch.Tensor) -> torch.Tensor:
+    """The actor's mean actions."""
+    return torch.tanh(actor.mu(actor.latent_pi(states)))
 
 
 def _actor(agent: SacAgent) -> Any:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sole.data.layout import read_table
 from sole.errors import ConfigError, DataError
 from sole.evals.output import write_table
-from sole.refine.config import RefineConfig
+from sole.refine.config import RefineConfig, as_begun
 from sole.refine.run import Refined, compared
 from sole.run import locked
 
@@ -108,8 +108,8 @@ def read_kept(config: RefineConfig) -> dict[Key, Kept]:
 def _kept(path: Path, rows: Sequence[Mapping[str, Any]]) -> Kept:
     first = rows[0]
     try:
-        # Settings that are newer than the file had their defaults.
-        asked = {"tasks": (first["task"],), "out": path.parent, **json.loads(first["settings"])}
+        begun = as_begun(json.loads(first["settings"]))
+        asked = {"tasks": (first["task"],), "out": path.parent, **begun}
         settings = compared(RefineConfig.model_validate(asked))
     except (ValueError, TypeError, ValidationError) as error:
         raise DataError(

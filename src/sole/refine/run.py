@@ -18,7 +18,7 @@ import torch
 
 from sole.errors import ConfigError
 from sole.refine.cloning import ClonedPolicy, clone, expert
-from sole.refine.config import RefineConfig
+from sole.refine.config import RefineConfig, as_begun
 from sole.refine.paired import sign_flip_p_value
 from sole.refine.policy import Improver, make_improver
 from sole.rewarders.base import RewardModel
@@ -126,9 +126,8 @@ def check_continued(folder: Path, config: RefineConfig) -> None:
     path = folder / "config.json"
     if not path.exists():
         return
-    # A setting that did not exist when the run was begun had its default.
     defaults = RefineConfig(tasks=config.tasks, out=config.out).model_dump(mode="json")
-    stored = {**defaults, **json.loads(path.read_text())}
+    stored = {**defaults, **as_begun(json.loads(path.read_text()))}
     changed = [
         f"{k} (was {stored[k]!r}, now {value!r})"
         for k, value in compared(config).items()
