@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -39,9 +40,8 @@ TINY = {
 
 
 def config(folder, **changes) -> RefineConfig:
-    return RefineConfig(
-        tasks=("fake/point",), out=folder, **{"exploration": 0.05, **TINY, **changes}
-    )
+    fixed = {"exploration": 0.05, "reward_form": "tri", "end_on_completion": True}
+    return RefineConfig(tasks=("fake/point",), out=folder, **{**fixed, **TINY, **changes})
 
 
 def points(n: int = 4):
@@ -194,6 +194,52 @@ def test_the_critic_alone_learns_of_a_policy_that_never_moved(kind, tmp_path):
     assert not sac.actor.optimizer.state  # not a single step was taken
     assert not sac.ent_coef_optimizer.state
     assert sac.log_ent_coef.item() == weight
+
+
+@pytest.mark.parametrize("kind", [Residual, Whole, Weighted])
+def test_with_nothing_stored_nothing_is_learned(kind, tmp_path):
+    made, _, states = improver(kind, tmp_path)
+    before = made.decide(states, explore=False)[1]
+    made.learn(critic_only=True)
+    made.learn(critic_only=False)
+    after = made.decide(states, explore=False)[1]
+    if kind is not Whole:  # that one still clones the expert
+        np.testing.assert_array_equal(after, before)
+    assert np.isfinite(after).all()
+
+
+@pytest.mark.parametrize("kind", [Residual, Whole, Weighted])
+def test_the_critics_are_normalised_as_asked(kind, tmp_path):
+    made, _, _ = improver(kind, tmp_path)
+    norms = [m for m in made.agent.sac.critic.modules() if isinstance(m, torch.nn.LayerNorm)]
+    assert len({id(norm) for norm in norms}) == 4  # two critics of two hidden layers
+
+
+def weighted_loss(tmp_path, worths, **changes):
+    """The loss of four transitions, the worths given by hand; and its parts for a check."""
+    made, _, states = improver(Weighted, tmp_path)
+    made._config = config(tmp_path, **changes)
+    seen = torch.as_tensor(np.stack(made.seen(states[:4])))
+    actions = torch.tensor([[0.5, 0.5], [-0.5, 0.2], [0.0, 0.0], [0.9, -0.9]])
+    done = SimpleNamespace(observations=seen, actions=actions)
+    told = iter((torch.tensor(worths), torch.zeros(4)))  # of what was done, of what it says now
+    made._worth = lambda *_: next(told)  # type: ignore[method-assign]
+    said = torch.as_tensor(made.decide(states[:4], explore=False)[1])
+    squared = ((said - actions.clamp(-0.97, 0.97)) ** 2).mean(1)
+    return made._loss(done).item(), squared.numpy()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5])
+def test_the_weights_are_exponential_in_the_advantage_up_to_twenty(tmp_path, temperature):
+    worths = [0.0, 0.03, -0.2, 5.0]  # the last would count e^100 or e^10 times
+    loss, squared = weighted_loss(tmp_path, worths, advantage_temperature=temperature)
+    weights = np.minimum(np.exp(np.array(worths) / temperature), 20.0)
+    assert loss == pytest.approx((weights * squared).sum() / weights.sum(), rel=1e-4)
+
+
+def test_weights_that_all_but_vanish_are_still_shares(tmp_path):
+    loss, squared = weighted_loss(tmp_path, [-1000.0, -1001.0, -1000.0, -1002.0])
+    assert loss == pytest.approx(squared[[0, 2]].mean(), rel=1e-4)  # not 0 / 0
 
 
 def test_of_two_actions_the_weighted_variant_clones_the_one_that_was_paid(tmp_path):
@@ -433,6 +479,15 @@ def test_the_command_refines_and_records_its_figures(tmp_path, capsys, monkeypat
     assert [row["after"] for row in rows] == said["runs"][0]["after"]
     names = {entry["name"] for entry in json.loads(figures.read_text())}
     assert {"refine.before", "refine.after", "refine.p_value"} <= names
+
+
+def test_environments_are_made_with_the_state_that_was_asked_for(tmp_path):
+    widths = []
+    for relative_state in (True, False):
+        asked = config(tmp_path, relative_state=relative_state, n_envs=1)
+        (task,) = plan._envs(asked, "metaworld/push")
+        widths.append(task.reset(seed=0)[0].shape)
+    assert widths == [(45,), (39,)]
 
 
 def test_kept_refinements_are_not_run_again_where_their_folders_are_gone(

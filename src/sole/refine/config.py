@@ -44,12 +44,13 @@ class RefineConfig(Config):
     n_envs: int = Field(default=8, gt=0)
     """Episodes of an iteration."""
     updates: int = Field(default=480, ge=0)
-    """SAC's gradient steps in an iteration."""
+    """Gradient steps of the critics in an iteration, and of the policy as many."""
     warm_up: int = Field(default=4, ge=0)
     """Iterations in which only the critic learns; the policy acts as it was cloned."""
     advantage_temperature: float = Field(default=0.05, gt=0)
     """Weighted variant: an action counts e times as much for every so much that its worth, in
-    discounted rewards, is above that of the policy's own; at most 20 times."""
+    discounted rewards of this form, is above that of the policy's own; at most 20 times. Tried with
+    `level` only."""
     exploration: float = Field(default=0.1, gt=0, lt=1)
     """Deviation of the noise on actions at the start, before the bounds squash it; a grasp already
     fails of 0.2."""
@@ -60,7 +61,7 @@ class RefineConfig(Config):
     """Residual variant: what a largest correction costs, in rewards of one decision; smaller ones
     cost their square of it. Without a cost the correction drifts where rewards differ little."""
     relative_state: bool = True
-    """Meta-World: states also hold the ways from hand to object and from object to goal; changes
+    """Meta-World: states also hold the ways from hand to object and from object to goal. Changes
     nothing elsewhere."""
     critic_layer_norm: bool = True
     """Normalise the critics' hidden layers."""
@@ -75,8 +76,9 @@ class RefineConfig(Config):
     """Discount per decision."""
     batch_size: int = Field(default=256, gt=1)
     """Transitions per gradient step."""
-    reward_form: Literal["level", "difference", "tri"] = "tri"
-    """tri: progress, completion and direction of change by thirds; see `sole rl --help`."""
+    reward_form: Literal["level", "difference", "tri"] = "level"
+    """level: judged progress; tri: progress, completion and direction of change by thirds; see
+    `sole rl --help`."""
     score_every: int = Field(default=2, gt=0)
     """Judge a moment every this many decisions, while the episode runs."""
     think: bool = False
@@ -87,8 +89,8 @@ class RefineConfig(Config):
     """What `sole calibrate` saved for this model in this mode."""
     caution: float = Field(default=0.0, ge=0)
     """Reward the judged progress less this many times its uncertainty."""
-    end_on_completion: bool = True
-    """End an episode when it was judged complete."""
+    end_on_completion: bool = False
+    """End an episode when it was judged complete; better with a judge that is seldom fooled."""
     completion_at: float = Field(default=0.5, gt=0, lt=1)
     """Success probability that counts as complete."""
     completion_in_a_row: int = Field(default=2, gt=0)
@@ -124,5 +126,4 @@ def as_begun(stored: Mapping[str, Any]) -> dict[str, Any]:
         >>> as_begun({"updates": 480})
         {'critic_layer_norm': False, 'relative_state': False, 'updates': 480}
     """
-    # Both came at once, the second without a setting at first.
-    return dict(stored) if "critic_layer_norm" in stored else {**_BEFORE, **stored}
+    return {**_BEFORE, **stored}

@@ -1,10 +1,11 @@
-"""What is learned beside, or in place of, the clone; both are SAC with its own networks."""
+"""What is learned beside, or in place of, the clone; the critics are always SAC's own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from math import log
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from sole.rl.agent import SacAgent
 #: Entropy's weight at the start: low, since the policy is not to be explored away. With 0.02 it
 #: outweighed what a correction costs, and the noise stayed at two thirds of the largest one.
 _ENTROPY = "auto_0.001"
-#: No single transition outweighs the others by more; AWAC's own code cuts off as well.
+#: No single transition counts by more; AWAC's authors have such a bound in their code as an option.
 _LARGEST_WEIGHT = 20.0
 _CLONING_FILE = "optimizer_cloning.safetensors"
 
@@ -187,15 +188,16 @@ class Whole:
 class Weighted(Whole):
     """The clone's weights, by cloning all that was done, the more the better the critic finds it.
 
-    AWAC (Nair et al. 2020, arXiv 2006.09359, equation 13), with squared error for the likelihood.
-    The policy stays near what was carried out, so a critic that guesses too high of what nobody did
-    cannot lead it there. The noise on actions is not learned.
+    AWAC (Nair et al. 2020, arXiv 2006.09359, equation 13), but with squared error for the
+    likelihood, the worth of the mean action for that of the policy, and weights that are shares of
+    their batch. The policy stays near what was carried out, so a critic that guesses too high of
+    what nobody did cannot lead it there. The noise on actions is not learned.
     """
 
     def learn(self, *, critic_only: bool) -> None:
         """SAC's own training of the critic, then as many steps of weighted cloning."""
         _learn(self.agent, self._config.updates, critic_only=True)
-        if critic_only:
+        if critic_only or self.agent.n_stored == 0:  # every episode so far was dropped
             return
         for _ in range(self._config.updates):
             loss = self._loss(self.agent.sample(self._config.batch_size))
@@ -207,10 +209,11 @@ class Weighted(Whole):
         said = _said(_actor(self.agent), done.observations)
         with torch.no_grad():
             advantage = self._worth(done, done.actions) - self._worth(done, said)
-            weights = (advantage / self._config.advantage_temperature).exp()
-            weights = weights.clamp(max=_LARGEST_WEIGHT)
+            exponents = advantage / self._config.advantage_temperature
+            # A softmax, since weights that all underflow would be shares of nothing.
+            weights = exponents.clamp(max=log(_LARGEST_WEIGHT)).softmax(0)
         wanted = done.actions.clamp(-LARGEST_ACTION, LARGEST_ACTION)
-        return (weights * (said - wanted).square().mean(1)).sum() / weights.sum()
+        return (weights * (said - wanted).square().mean(1)).sum()
 
     def _worth(self, done: ReplayBufferSamples, actions: torch.Tensor) -> torch.Tensor:
         """What the more doubtful critic expects of actions, ``(B,)``."""

@@ -130,14 +130,26 @@ class ReplayAgent:
             remaining: Share of the run still to come; the learning rate falls with it.
         """
         self.engine._current_progress_remaining = remaining
-        if n_updates == 0 or self._buffer.size() == 0:  # every episode so far was dropped
+        if n_updates == 0 or self.n_stored == 0:  # every episode so far was dropped
             return
         self.engine.train(gradient_steps=n_updates, batch_size=self.engine.batch_size)
         self.n_updates += n_updates
 
     def sample(self, n: int) -> ReplayBufferSamples:
-        """Transitions of the buffer, as SB3 draws them."""
+        """Transitions of the buffer, as SB3 draws them.
+
+        Args:
+            n: How many, with replacement; at least one must be stored.
+
+        Raises:
+            ConfigError: If nothing is stored.
+        """
         return self._buffer.sample(n)
+
+    @property
+    def n_stored(self) -> int:
+        """Transitions in the buffer."""
+        return int(self._buffer.size())
 
     @property
     def _buffer(self) -> Any:

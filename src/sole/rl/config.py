@@ -36,8 +36,8 @@ class RlConfig(Config):
     """What the policy sees: the state vector; its views and proprioception; or what the frozen eye
     of nano makes of the views, and proprioception (one encoding instead of a trained one)."""
     relative_state: bool = False
-    """Meta-World: states also hold the ways from hand to object and from object to goal. Changes
-    nothing elsewhere; robosuite's and ManiSkill's states have them anyway."""
+    """Meta-World with state observations: the ways from hand to object and object to goal as well.
+    Changes nothing elsewhere."""
     picture_px: int = Field(default=48, ge=8)
     """With pixels: side of the pictures that the policy sees; larger ones are shrunk."""
     eye_grid: int = Field(default=3, ge=1, le=6)
@@ -60,8 +60,7 @@ class RlConfig(Config):
     tau: float = Field(default=0.005, gt=0, le=1)
     """SAC and DrQ-v2: share of the new critic in the delayed one at each gradient step."""
     critic_layer_norm: bool = False
-    """SAC: normalise the critics' hidden layers. Learns more of a reward that is right, and of one
-    that is wrong (docs/rl.md)."""
+    """SAC: normalise the critics' hidden layers (docs/rl.md says what came of it)."""
     n_step: int = Field(default=3, gt=0)
     """DrQ-v2: decisions whose rewards are added before the critic's estimate takes over."""
     shift_px: int = Field(default=2, ge=0)

@@ -1,8 +1,8 @@
 """SB3's SAC with layer normalisation in its critics.
 
 After each hidden layer, before its ReLU (Ba et al. 2016, arXiv 1607.06450). It bounds what a critic
-makes of actions that nobody has tried, so that few episodes can be learned from many times (Ball et
-al. 2023, arXiv 2302.02948, section 4.2). The actor is SB3's own.
+makes of actions that nobody has tried (Ball et al. 2023, arXiv 2302.02948, section 4.2). The actor
+is SB3's own.
 """
 
 from __future__ import annotations

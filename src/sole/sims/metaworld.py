@@ -125,8 +125,8 @@ class MetaWorldEnv(TaskEnv):
     def _state(self) -> np.ndarray:
         """Meta-World's observation, float32 ``(39,)``; six more when it is to be relative, metres.
 
-        Hand to object and object to goal, as robosuite's and ManiSkill's states hold them: where
-        they matter, a network need not first learn to subtract.
+        Hand to object and object to goal: where they matter, a network need not first learn to
+        subtract.
         """
         own = self._observation
         if not self._relative_state:
