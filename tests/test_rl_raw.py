@@ -198,6 +198,10 @@ def test_hacked_runs_are_counted_over_sweeps_and_reward_models_under_test(tmp_pa
     assert found["rl.hacked_n_runs"]["value"] == 4
     assert command.main(["hacked", str(one), str(two)]) == 0
     assert "50.0% [" in capsys.readouterr().out
+    assert command.main(["hacked", str(one), str(two), "--json", "--rewards", "nano"]) == 0
+    assert json.loads(capsys.readouterr().out)["hacked_share"] == pytest.approx(1 / 3)
+    with pytest.raises(DataError, match=r"expected runs of nano2, got none in 2 files"):
+        count_hacked([one, two], ("nano2",))
 
 
 def test_a_run_that_lies_in_two_sweeps_counts_once(tmp_path):

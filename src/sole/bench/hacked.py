@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +37,8 @@ class HackedConfig(Config):
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar=f"NAME{_ENDING}")
     ] = Field(min_length=1)
     """What sole bench rl --raw wrote. A run that lies in two of them counts once."""
+    rewards: tuple[str, ...] = ()
+    """Count runs of these reward models only; without it of all that are under test."""
     figures: Path | None = None
     """Record rl.hacked_share and rl.hacked_n_runs in this figures file."""
     print_json: Annotated[bool, tyro.conf.arg(name="json")] = False
@@ -56,7 +58,7 @@ class Hacked:
 def main(argv: Sequence[str]) -> int:
     """Count, print, record."""
     config = parse_config(HackedConfig, argv, "sole bench hacked")
-    counts = count_hacked(config.files)
+    counts = count_hacked(config.files, config.rewards)
     found = summary(counts)
     if config.print_json:
         whole = {**found, "sweeps": [asdict(one) for one in counts]}
@@ -84,8 +86,12 @@ def is_under_test(reward: str) -> bool:
     return reward.partition(":")[0] not in NOT_UNDER_TEST
 
 
-def count_hacked(files: Sequence[Path]) -> list[Hacked]:
+def count_hacked(files: Sequence[Path], rewards: Collection[str] = ()) -> list[Hacked]:
     """Hacked runs of every reward model under test, sweep by sweep.
+
+    Args:
+        files: What ``sole bench rl --raw`` wrote.
+        rewards: The reward models that count; without any all do.
 
     Raises:
         DataError: If a file is no table of runs, or no run of a reward model under test is left.
@@ -99,16 +105,18 @@ def count_hacked(files: Sequence[Path]) -> list[Hacked]:
             # that change with versions.
             measured = {k: v for k, v in row.items() if k not in _ASKED}
             identity = json.dumps(measured, sort_keys=True)
-            if identity in seen or not is_under_test(row["reward"]):
+            reward = row["reward"]
+            if identity in seen or not is_under_test(reward) or (rewards and reward not in rewards):
                 continue
             seen.add(identity)
             hacked = is_hacked(row["judged_success"], row["true_success"])
-            fresh.setdefault(row["reward"], []).append(hacked)
+            fresh.setdefault(reward, []).append(hacked)
         name = path.name.removesuffix(_ENDING)
         counts += [Hacked(name, r, len(found), sum(found)) for r, found in fresh.items()]
     if not counts:
         raise DataError(
-            f"hacked: expected runs of a reward model under test, got none in {len(files)} files; "
+            f"hacked: expected runs of {' or '.join(rewards) or 'a reward model under test'}, got "
+            f"none in {len(files)} files; "
             f"{', '.join(sorted(NOT_UNDER_TEST))} are controls"
         )
     return counts

@@ -49,11 +49,11 @@ class RefineConfig(Config):
     """Iterations in which only the critic learns; the policy acts as it was cloned."""
     advantage_temperature: float = Field(default=0.05, gt=0)
     """Weighted variant: an action counts e times as much for every so much that its worth, in
-    discounted rewards of this form, is above that of the policy's own; at most 20 times. Tried with
-    `level` only."""
+    discounted rewards of this form, is above that of the policy's own; at most 20 times. Other
+    forms pay on another scale."""
     exploration: float = Field(default=0.1, gt=0, lt=1)
-    """Deviation of the noise on actions at the start, before the bounds squash it; a grasp already
-    fails of 0.2."""
+    """Deviation of the noise on actions at the start (weighted: always), before the bounds squash
+    it; a grasp already fails of 0.2."""
     residual_scale: float = Field(default=0.1, gt=0, le=1)
     """Largest correction of each action, which is in [-1, 1]. Far beyond what is explored the
     critic only guesses: keep it within twice `exploration` or so."""

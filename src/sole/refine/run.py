@@ -29,7 +29,7 @@ from sole.rl.completion import CompletionGuard, look_again
 from sole.rl.env_reward import ENV, check_env
 from sole.rl.envs import has_truth
 from sole.rl.judge import Judge
-from sole.run import Run, check_model, write_atomically
+from sole.run import Run, check_model, locked, make_folder, write_atomically
 from sole.sims.base import TaskEnv
 
 RESULT_FILE = "result.json"
@@ -74,10 +74,21 @@ def refine(
 ) -> Refined:
     """Run, or continue, one refinement; a finished one is only read.
 
+    Another process that is at it is waited for.
+
     Raises:
         ConfigError: If the environment has no truth and so no expert, the folder holds a run with
             other settings, or its expert never succeeds.
     """
+    folder = run_folder(config, task, seed)
+    make_folder(folder)
+    with locked(folder / RESULT_FILE):
+        return _refine(config, task, seed, envs, model)
+
+
+def _refine(
+    config: RefineConfig, task: str, seed: int, envs: Sequence[TaskEnv], model: RewardModel
+) -> Refined:
     folder = run_folder(config, task, seed)
     check_continued(folder, config)
     check_model(folder, model.model_id)
